@@ -1,0 +1,193 @@
+"""The law of a store: what it keeps of a session and what each operation promises.
+
+Every implementation obeys it, and `tests/contract/test_store.py` is its judge. A store decides nothing about steps,
+windows or clients: it compares, writes and tells what it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+
+class Durability(IntEnum):
+    """What a committed step survives; a higher value is stronger."""
+
+    MEMORY = 1  # nothing but the life of the server process
+    PROCESS = 2  # the death of the server process
+    DISK = 3  # the loss of power
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Names a session within its owner's namespace."""
+
+    owner: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What is fixed when a session is created."""
+
+    model_id: str
+    model_version: int
+    window: int  # steps
+    ttl: float  # seconds
+    request_hash: bytes  # of the creating request's content; tells a repeat from another request
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The small, moving part of a session's record."""
+
+    birth: Birth
+    incarnation: bytes  # 16 random bytes
+    epoch: int  # number of opens
+    committed_step: int
+    oldest_kept_answer: int  # committed_step + 1 if none is kept
+    last_writer: str  # client_id of the last open or commit; may be empty
+    fingerprint: str  # compute fingerprint of the last commit; empty before the first
+    create_time: float  # seconds since the epoch, by the store's clock
+    last_use_time: float  # of the last creation, open, commit or renewal
+    state_bytes: int
+
+    @property
+    def expire_time(self) -> float:
+        return self.last_use_time + self.birth.ttl
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What is left of a session for a while after its end."""
+
+    incarnation: bytes
+    expired: bool  # by age, rather than deleted
+    time: float  # of its end
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A head with the state that belongs to exactly that head."""
+
+    head: Head
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The stored answer of one message: one step, or a chunk of consecutive ones."""
+
+    first_step: int
+    step_count: int  # steps it covers, at least 1
+    input_hash: bytes
+    payload: bytes
+
+    @property
+    def last_step(self) -> int:
+        return self.first_step + self.step_count - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Asks to append one message's steps to a session."""
+
+    key: Key
+    incarnation: bytes
+    epoch: int
+    answer: Answer  # its first_step must follow the head's committed step
+    state: bytes  # after the last of the steps
+    fingerprint: str
+    client_id: str
+    release_through: int  # answers whose last step is at most this are dropped in the same transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The operation was carried out, by this call."""
+
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The epoch was raised; `before` and `after` differ in epoch, last writer and last use alone."""
+
+    before: Head
+    after: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The comparison failed and nothing was changed; `found` is what lies there."""
+
+    found: Head | Tombstone | None
+
+
+class Store(Protocol):
+    """Keeps sessions.
+
+    All methods are called from one event loop and never block it. A method that cannot tell whether it was carried out
+    raises `StoreUnavailable`; one that was certainly not carried out for want of space raises `StoreFull`; a damaged
+    record raises `StateCorrupt`. Each operation is atomic and is sent once: a store never retries by itself.
+    """
+
+    @property
+    def durability(self) -> Durability:
+        """The level that every commit of this store reaches."""
+
+    @property
+    def location(self) -> str:
+        """Where the sessions lie, for people, without secrets."""
+
+    async def create(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
+        """Writes a new session at step 0, epoch 0, with no answers.
+
+        Lost if anything lies under the key, a session or a tombstone, with that as `found`: a create never replaces.
+        """
+
+    async def replace(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
+        """As `create`, but a tombstone gives way to the new session. A live session does not."""
+
+    async def head(self, key: Key) -> Head | Tombstone | None:
+        """Reads what lies under the key."""
+
+    async def load(self, key: Key) -> Record | Tombstone | None:
+        """Reads a session's head and state as of one moment."""
+
+    async def open(self, key: Key, incarnation: bytes, client_id: str) -> Opened | Lost:
+        """Raises the epoch by one if the incarnation is the head's, whatever its step, and sets last writer and use."""
+
+    async def commit(self, commits: Sequence[Commit]) -> list[Applied | Lost]:
+        """Appends, for each session by itself, if incarnation, epoch and step - 1 equal the head's.
+
+        One outcome a commit, in order; at most one commit a session. A lost one leaves its session as it was and never
+        rolls back a neighbour. State, answer, released answers and head change together or not at all.
+        """
+
+    async def answers(self, key: Key, incarnation: bytes, from_step: int) -> list[Answer]:
+        """Reads the kept answers whose last step is at least `from_step`, in order; none if the incarnation differs."""
+
+    async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
+        """Sets the last use to now if incarnation and epoch are the head's; tells whether they were."""
+
+    async def delete(self, key: Key, incarnation: bytes | None) -> Applied | Lost:
+        """Replaces a session, its state and its answers by a tombstone; None stands for any incarnation.
+
+        Applied carries the last head. Works in a full store.
+        """
+
+    async def expire(self, limit: int) -> int:
+        """Turns at most `limit` sessions whose `expire_time` has passed into tombstones, and drops tombstones of age.
+
+        Age is judged by the store's clock inside the same atomic operation. Returns how many sessions expired.
+        """
+
+    async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
+        """Reads at most `limit` live sessions of the owner whose ids come after `after`, in the order of ids (UTF-8)."""
+
+    async def close(self) -> None:
+        """Waits for what was asked before and releases the store. No call may follow."""
