@@ -1,0 +1,61 @@
+"""Figures: small PNG files, drawn without a display."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from .errors import TrainingError
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl; raises TrainingError naming file and line."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such file; expected the folder of a training run")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise TrainingError(f"{path}, line {number}: expected one JSON object, got {line[:60]!r}: {error}") from None
+    if not rows:
+        raise TrainingError(f"{path}: is empty; expected one JSON object a line")
+    return rows
+
+
+def draw_curve(folder: Path) -> Path:
+    """Draws a run's learning curve to curve.png: training loss and validation score over updates."""
+    path = folder / "curve.png"
+    path.write_bytes(curve_png({folder.name: read_metrics(folder)}))
+    return path
+
+
+def curve_png(runs: dict[str, list[dict[str, Any]]]) -> bytes:
+    """Draws the learning curves of one or several runs, by name, on logarithmic axes."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.6))
+    for number, (name, rows) in enumerate(runs.items()):
+        updates = [row["update"] for row in rows]
+        axes.plot(updates, [row["score"] for row in rows], color=f"C{number}", label=f"{name}: validation score")
+        axes.plot(updates, [row["loss"] for row in rows], color=f"C{number}", alpha=0.35, label=f"{name}: loss")
+    axes.set(xlabel="update", ylabel="lower is better", yscale="log")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize="x-small")
+    return png(figure)
+
+
+def png(figure: Figure, dpi: int = 80) -> bytes:
+    """A figure as PNG bytes; closes it."""
+    data = io.BytesIO()
+    figure.tight_layout()
+    figure.savefig(data, format="png", dpi=dpi, metadata={"Software": None})
+    plt.close(figure)
+    return data.getvalue()

@@ -1,0 +1,164 @@
+"""Trains one experiment: a flat loop that reads in the order in which things happen.
+
+    python -m training train training/configs/ntm-copy.toml --seed 2
+
+A run's folder has config.toml (as resolved), metrics.jsonl (one line a validation), checkpoint.safetensors (to resume),
+best.safetensors (the weights with the lowest validation score), curve.png and result.json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .checkpoint import (
+    pack_optimizer,
+    read_tensors,
+    unpack_optimizer,
+    with_prefix,
+    without_prefix,
+    write_tensors,
+)
+from .config import Config, write_toml
+from .errors import TrainingError
+from .experiment import Experiment, build, load_weights
+from .figures import draw_curve
+
+
+def train(config: Config, folder: Path, *, warm_start: Path | None = None, resume: bool = False) -> dict[str, Any]:
+    """Trains until `config.updates` and returns the result (also result.json).
+
+    `warm_start` is a bundle's folder whose weights.safetensors the network starts from. `resume` goes on from the
+    folder's checkpoint and gives the same bits as a run that was never interrupted. Raises TrainingError.
+    """
+    torch.set_num_threads(1)  # the networks are small; more threads cost more than they bring
+    experiment = build(config)
+    network, optimizer = experiment.network, experiment.optimizer
+    if warm_start is not None and not resume:
+        load_weights(network, read_tensors(warm_start / "weights.safetensors")[0], warm_start)
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    done, best, seconds = 0, math.inf, 0.0
+    if resume:
+        done, best, seconds = _resume(config, folder, experiment, average)
+    else:
+        _begin(config, folder)
+
+    losses: list[float] = []
+    started = time.monotonic() - seconds
+    progress = tqdm(range(done + 1, config.updates + 1), initial=done, total=config.updates, unit="update")
+    for update in progress:
+        network.train()
+        experiment.set_update(update)
+        optimizer.zero_grad(set_to_none=True)
+        loss = experiment.loss(update)
+        loss.backward()  # type: ignore[no-untyped-call]
+        experiment.clip()
+        optimizer.step()
+        if config.average:
+            _update_average(average, network, config.average, update)
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(f"{folder}: the loss of update {update} is {losses[-1]}; lower the learning rate")
+        if update % config.evaluate_every and update != config.updates:
+            continue
+
+        last = {name: value.clone() for name, value in network.state_dict().items()}
+        if config.average:
+            network.load_state_dict(average)
+        measured = _validate(experiment)
+        seconds = time.monotonic() - started
+        row = {"update": update, "seconds": round(seconds, 1), "loss": sum(losses) / len(losses), **measured}
+        losses.clear()
+        with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if measured["score"] <= best:
+            best = measured["score"]
+            write_tensors(folder / "best.safetensors", network.state_dict(), row)
+        network.load_state_dict(last)
+        _save(folder, experiment, average, {"update": update, "best": best, "seconds": seconds})
+        draw_curve(folder)
+        progress.set_postfix(loss=f"{row['loss']:.4g}", score=f"{measured['score']:.4g}", best=f"{best:.4g}")
+    return _finish(config, folder, experiment, seconds)
+
+
+def _begin(config: Config, folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise TrainingError(f"{folder}: is not empty; expected a new folder (or --resume to go on with its run)")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.toml").write_text(write_toml(config.table()), encoding="utf-8")
+
+
+def _resume(
+    config: Config, folder: Path, experiment: Experiment, average: dict[str, torch.Tensor]
+) -> tuple[int, float, float]:
+    if not (folder / "checkpoint.safetensors").is_file():
+        raise TrainingError(f"{folder}: nothing to resume; expected a checkpoint.safetensors")
+    before = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    if before != tomllib.loads(write_toml(config.table())):
+        raise TrainingError(f"{folder}: its config.toml is of another configuration than {config.where} (or seed, --set)")
+    tensors, facts = read_tensors(folder / "checkpoint.safetensors")
+    experiment.network.load_state_dict(without_prefix("network", tensors))
+    unpack_optimizer(experiment.optimizer, without_prefix("optimizer", tensors), facts["optimizer"])
+    experiment.load_state(without_prefix("experiment", tensors))
+    average.update(without_prefix("average", tensors))
+    experiment.generator.set_state(tensors["generator"])
+    torch.set_rng_state(tensors["global_generator"])
+    metrics = folder / "metrics.jsonl"
+    rows = metrics.read_text(encoding="utf-8").splitlines()
+    kept = [row for row in rows if row.endswith("}") and json.loads(row)["update"] <= facts["update"]]
+    metrics.write_text("".join(row + "\n" for row in kept), encoding="utf-8")
+    return facts["update"], facts["best"], facts["seconds"]
+
+
+def _save(folder: Path, experiment: Experiment, average: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+    optimizer_tensors, optimizer_facts = pack_optimizer(experiment.optimizer)
+    tensors = {
+        **with_prefix("network", experiment.network.state_dict()),
+        **with_prefix("optimizer", optimizer_tensors),
+        **with_prefix("experiment", experiment.state()),
+        **with_prefix("average", average),
+        "generator": experiment.generator.get_state(),
+        "global_generator": torch.get_rng_state(),
+    }
+    write_tensors(folder / "checkpoint.safetensors", tensors, {**facts, "optimizer": optimizer_facts})
+
+
+def _update_average(average: dict[str, torch.Tensor], network: torch.nn.Module, decay: float, update: int) -> None:
+    kept = min(decay, (1 + update) / (10 + update))  # follows quickly while the weights still move far
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1 - kept)
+        else:
+            average[name].copy_(value)
+
+
+def _validate(experiment: Experiment) -> dict[str, float]:
+    experiment.network.eval()
+    with torch.no_grad():
+        return experiment.validate()
+
+
+def _finish(config: Config, folder: Path, experiment: Experiment, seconds: float) -> dict[str, Any]:
+    weights, facts = read_tensors(folder / "best.safetensors")
+    load_weights(experiment.network, weights, folder / "best.safetensors")
+    experiment.network.eval()
+    with torch.no_grad():
+        test = experiment.test()
+    result = {
+        "name": config.name,
+        "seed": config.seed,
+        "updates": config.updates,
+        "seconds": round(seconds, 1),
+        "best_update": facts["update"],
+        "validation": {name: value for name, value in facts.items() if name not in ("update", "seconds", "loss")},
+        "test": test,
+    }
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
