@@ -149,7 +149,7 @@ class FingerprintMismatch(TapeheadError):
 
     def __init__(self, session_id: str, expected: str, got: str) -> None:
         super().__init__(
-            f"the session '{session_id}' was last stepped under the compute fingerprint {expected}; this server's is {got}",
+            f"the session '{session_id}' was last stepped under another compute fingerprint: {expected}, not {got}",
             session_id=session_id,
             expected=expected,
             got=got,

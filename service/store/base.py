@@ -65,6 +65,7 @@ class Tombstone:
     """What is left of a session for a while after its end."""
 
     incarnation: bytes
+    request_hash: bytes  # of the session's birth, so that a late repeat of its creation is known
     expired: bool  # by age, rather than deleted
     time: float  # of its end
 
@@ -187,7 +188,7 @@ class Store(Protocol):
         """
 
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
-        """Reads at most `limit` live sessions of the owner whose ids come after `after`, in the order of ids (UTF-8)."""
+        """Reads at most `limit` sessions of the owner whose ids come after `after`, in the order of ids (UTF-8)."""
 
     async def close(self) -> None:
         """Waits for what was asked before and releases the store. No call may follow."""
