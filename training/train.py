@@ -58,14 +58,14 @@ def train(config: Config, folder: Path, *, warm_start: Path | None = None, resum
         experiment.set_update(update)
         optimizer.zero_grad(set_to_none=True)
         loss = experiment.loss(update)
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(f"{folder}: the loss of update {update} is {losses[-1]}; lower the learning rate")
         loss.backward()  # type: ignore[no-untyped-call]
         experiment.clip()
         optimizer.step()
         if config.average:
             _update_average(average, network, config.average, update)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise TrainingError(f"{folder}: the loss of update {update} is {losses[-1]}; lower the learning rate")
         if update % config.evaluate_every and update != config.updates:
             continue
 

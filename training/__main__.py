@@ -1,0 +1,8 @@
+"""The command line: python -m training train | evaluate | export | plot."""
+
+from __future__ import annotations
+
+from .commands import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The Neural Turing Machine (Graves, Wayne, Danihelka 2014): an LSTM controller with one read and one write head.
+
+Both heads address the memory of the step before and the read head reads it; then the write head writes. The cell is
+written in few, wide operations (one product for the LSTM, one for all head outputs, both heads addressed together), so
+that the exported graph has few nodes. Shapes: B batch, N locations, M width of a location, C controller units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .addressing import address, read, write
+
+HEAD_LIMIT = 20.0  # head outputs are clamped to this, so that no exponential overflows
+EMPTY = 1e-6  # what every cell of a new memory holds
+PEAK = 10.0  # how far the initial weights (before their softmax) prefer location 0
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The [network] table of an NTM."""
+
+    inputs: int = 9
+    outputs: int = 8
+    controller: int = 100  # LSTM units
+    locations: int = 128
+    width: int = 20
+
+
+class NTMState(NamedTuple):
+    """Everything that the next step needs."""
+
+    memory: Tensor  # [B, M, N], transposed: a column is a location
+    weights: Tensor  # [B, 2, N]: of the read head, of the write head
+    controller: Tensor  # [B, C + M]: the LSTM's output, then the vector read
+    cell: Tensor  # [B, C]: the LSTM's cell
+
+
+class NTM(nn.Module):
+    """One step is `step(x, state) -> (logits, state)`, a pure function."""
+
+    def __init__(self, options: NetworkOptions) -> None:
+        super().__init__()
+        self.options = options
+        units, width, locations = options.controller, options.width, options.locations
+        # Per head: key, strength, gate, shift back and forward, sharpening. The write head: erase and add as well.
+        self.sizes = [2 * width, 2, 2, 2, 2, 2, width, width]
+        self.lstm = nn.Linear(options.inputs + units + width, 4 * units)
+        self.heads = nn.Linear(units, sum(self.sizes))
+        self.output = nn.Linear(units + width, options.outputs)
+        self.initial_read = nn.Parameter(torch.zeros(width))
+        self.initial_weights = nn.Parameter(torch.zeros(2, locations))
+        bound = units**-0.5
+        nn.init.uniform_(self.lstm.weight, -bound, bound)
+        nn.init.uniform_(self.lstm.bias, -bound, bound)
+        nn.init.xavier_uniform_(self.heads.weight, gain=1.4)
+        nn.init.normal_(self.heads.bias, std=0.01)
+        nn.init.xavier_uniform_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        with torch.no_grad():
+            self.initial_weights[:, 0] = PEAK
+
+    def initial_state(self, batch: int) -> NTMState:
+        """The state before the first step: an empty memory, learned weights and read vector."""
+        units, width, locations = self.options.controller, self.options.width, self.options.locations
+        zeros = self.lstm.weight.new_zeros(batch, units)
+        return NTMState(
+            memory=self.lstm.weight.new_full((batch, width, locations), EMPTY),
+            weights=torch.softmax(self.initial_weights, dim=-1).expand(batch, 2, locations),
+            controller=torch.cat([zeros, self.initial_read.expand(batch, width)], dim=-1),
+            cell=zeros,
+        )
+
+    def step(self, x: Tensor, state: NTMState) -> tuple[Tensor, NTMState]:
+        """Takes one input [B, inputs] and gives the logits [B, outputs] and the next state."""
+        after = self.advance(x, state)
+        return self.output(after.controller), after
+
+    def advance(self, x: Tensor, state: NTMState) -> NTMState:
+        """The next state; the output is a function of its `controller` alone."""
+        hidden, cell = self._control(x, state)
+        keys, strength, gate, back, forward, sharpening, erase, add = self._head_outputs(hidden)
+        weights = address(
+            state.memory,
+            state.weights,
+            key=torch.tanh(keys).reshape(-1, 2, self.options.width),
+            strength=functional.softplus(strength),
+            gate=torch.sigmoid(gate),
+            back=torch.exp(back),
+            forward=torch.exp(forward),
+            sharpening=1 + functional.softplus(sharpening),
+        )
+        read_weights, write_weights = torch.split(weights, 1, dim=1)
+        vector = read(state.memory, read_weights)
+        memory = write(state.memory, write_weights, torch.sigmoid(erase), torch.tanh(add))
+        return NTMState(memory, weights, torch.cat([hidden, vector], dim=-1), cell)
+
+    def run(self, inputs: Tensor, state: NTMState | None = None) -> tuple[Tensor, NTMState]:
+        """Steps through inputs [T, B, inputs]; gives logits [T, B, outputs] and the last state."""
+        state = self.initial_state(inputs.shape[1]) if state is None else state
+        controllers = []
+        for x in inputs:
+            state = self.advance(x, state)
+            controllers.append(state.controller)
+        return self.output(torch.stack(controllers)), state
+
+    def _control(self, x: Tensor, state: NTMState) -> tuple[Tensor, Tensor]:
+        """One LSTM step on the input and what was read: (hidden, cell), each [B, C]."""
+        units = self.options.controller
+        gates, candidate = torch.split(self.lstm(torch.cat([x, state.controller], dim=-1)), [3 * units, units], dim=-1)
+        take, forget, show = torch.split(torch.sigmoid(gates), units, dim=-1)
+        cell = forget * state.cell + take * torch.tanh(candidate)
+        return show * torch.tanh(cell), cell
+
+    def _head_outputs(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """All that the heads are told, each [B, size, 1]: one product, one reshape and one split for everything."""
+        outputs = torch.clamp(self.heads(hidden), -HEAD_LIMIT, HEAD_LIMIT)
+        return torch.split(outputs.unsqueeze(-1), self.sizes, dim=1)
