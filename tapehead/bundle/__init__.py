@@ -1,0 +1,49 @@
+"""The bundle: the file format in which a trained model reaches the service.
+
+A bundle is a folder with a manifest, ONNX graphs, initial states and recorded probes. This package reads, checks,
+writes and verifies it; it is shared by training and service and needs the extra `tapehead[bundle]`.
+"""
+
+from tapehead.bundle.build import write_bundle
+from tapehead.bundle.errors import BundleError, TooManyWordsError, UnknownWordError
+from tapehead.bundle.files import MANIFEST_NAME, read_file
+from tapehead.bundle.graph import check_graph
+from tapehead.bundle.manifest import (
+    find_entry,
+    graph_name,
+    initial_state,
+    read_manifest,
+    state_input,
+    state_output,
+    write_manifest,
+)
+from tapehead.bundle.rules import check_manifest
+from tapehead.bundle.tensors import datatype_of, dtype_of, to_array, to_tensor
+from tapehead.bundle.text import Encoded, Vocabulary
+from tapehead.bundle.verify import replay_probes, verify
+
+__all__ = [
+    "MANIFEST_NAME",
+    "BundleError",
+    "Encoded",
+    "TooManyWordsError",
+    "UnknownWordError",
+    "Vocabulary",
+    "check_graph",
+    "check_manifest",
+    "datatype_of",
+    "dtype_of",
+    "find_entry",
+    "graph_name",
+    "initial_state",
+    "read_file",
+    "read_manifest",
+    "replay_probes",
+    "state_input",
+    "state_output",
+    "to_array",
+    "to_tensor",
+    "verify",
+    "write_bundle",
+    "write_manifest",
+]
