@@ -1,0 +1,176 @@
+"""Tensors <-> bytes: how a session's state and its answers are written down.
+
+Both records explain themselves: after a magic and a version comes a description of the tensors (JSON: name, dtype,
+shape), then their elements, little-endian and row-major, each tensor at a multiple of 16 bytes. The last four bytes are
+the crc32c of all before them. Whatever does not check out is `StateCorrupt`, never numbers.
+
+    4s magic | H version | H zero | I bytes of description | I bytes of note | description | padding
+    | elements, padding (of each tensor) | note | I crc32c
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from crc32c import crc32c
+
+from ..errors import StateCorrupt
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Field = tuple[str, np.dtype[Any], tuple[int, ...]]
+"""Name, dtype and shape of a tensor."""
+
+STATE_MAGIC = b"TpSt"
+TENSORS_MAGIC = b"TpTn"
+VERSION = 1
+
+DTYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in ("float32", "float64", "int32", "int64", "bool", "float16", "uint8", "int8")
+}
+_HEADER = struct.Struct("<4sHHII")
+_CHECKSUM = struct.Struct("<I")
+_ALIGNMENT = 16  # bytes; what vector loads and onnxruntime like
+_PADDINGS = [bytes(size) for size in range(_ALIGNMENT)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where each tensor lies in a record; computed once for each set of fields, since steps are many."""
+
+    fields: tuple[Field, ...]
+    description: bytes  # with its padding
+    description_size: int  # without
+    places: tuple[int, ...]  # where each tensor begins in the record
+    paddings: tuple[bytes, ...]  # after each tensor
+    end: int  # of the last tensor's padding
+
+    @classmethod
+    def of(cls, fields: tuple[Field, ...], description: bytes) -> _Plan:
+        place = _HEADER.size + len(description)
+        padding = _PADDINGS[-place % _ALIGNMENT]
+        place += len(padding)
+        places, paddings = [], []
+        for _, dtype, shape in fields:
+            size = _size(dtype, shape)
+            places.append(place)
+            paddings.append(_PADDINGS[-size % _ALIGNMENT])
+            place += size + len(paddings[-1])
+        return cls(fields, description + padding, len(description), tuple(places), tuple(paddings), place)
+
+    def __str__(self) -> str:
+        return "; ".join(_text(field) for field in self.fields) or "no tensors"
+
+
+def _size(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * dtype.itemsize
+
+
+def _text(field: Field) -> str:
+    name, dtype, shape = field
+    return f"{name}: {dtype.name}{list(shape)}"
+
+
+@lru_cache(maxsize=1024)
+def _plan_to_write(fields: tuple[Field, ...]) -> _Plan:
+    little_endian = []
+    for name, dtype, shape in fields:
+        if dtype.name not in DTYPES:
+            raise ValueError(f"tensor '{name}': expected one of {', '.join(DTYPES)}, got {dtype.name}")
+        little_endian.append((name, DTYPES[dtype.name], tuple(int(length) for length in shape)))
+    rows = [[name, dtype.name, list(shape)] for name, dtype, shape in little_endian]
+    return _Plan.of(tuple(little_endian), json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+@lru_cache(maxsize=1024)
+def _plan_to_read(description: bytes) -> _Plan:
+    """Its checksum was right, so that failing here means a foreign writer."""
+    try:
+        rows = json.loads(description)
+        fields = tuple((str(name), DTYPES[dtype], tuple(map(int, shape))) for name, dtype, shape in rows)
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateCorrupt("the description of its tensors cannot be read") from error
+    if any(length < 0 for _, _, shape in fields for length in shape):
+        raise StateCorrupt("the description of its tensors has a negative length")
+    return _Plan.of(fields, description)
+
+
+def _write(magic: bytes, plan: _Plan, arrays: Sequence[Array], note: bytes) -> bytes:
+    parts = [_HEADER.pack(magic, VERSION, 0, plan.description_size, len(note)), plan.description]
+    for array, padding in zip(arrays, plan.paddings, strict=True):
+        parts.append(array.tobytes())  # row-major, whatever its strides
+        parts.append(padding)
+    parts.append(note)
+    record = b"".join(parts)
+    return record + _CHECKSUM.pack(crc32c(record))
+
+
+def _read(magic: bytes, data: bytes) -> tuple[_Plan, list[Array], bytes]:
+    # Is it one of ours, of this version, whole: in this order, so that the message names the first cause.
+    if len(data) < _HEADER.size + _CHECKSUM.size or data[:4] != magic:
+        raise StateCorrupt(f"expected a record that begins with {magic!r}, got {len(data)} bytes of something else")
+    _, version, _, description_size, note_size = _HEADER.unpack_from(data)
+    if version != VERSION:
+        raise StateCorrupt(f"expected format version {VERSION}, got {version}")
+    end = len(data) - _CHECKSUM.size
+    if crc32c(memoryview(data)[:end]) != _CHECKSUM.unpack_from(data, end)[0]:
+        raise StateCorrupt("its checksum is wrong")
+    plan = _plan_to_read(data[_HEADER.size : _HEADER.size + description_size])
+    if plan.end + note_size != end:
+        raise StateCorrupt("its length does not fit its description")
+    arrays = [
+        np.ndarray(shape, dtype, data, place) for (_, dtype, shape), place in zip(plan.fields, plan.places, strict=True)
+    ]
+    return plan, arrays, data[plan.end : end]
+
+
+class StateLayout:
+    """The tensors that make up the state of one model version, in a fixed order."""
+
+    def __init__(self, tensors: Sequence[tuple[str, np.dtype[Any], tuple[int, ...]]]) -> None:
+        """Each tensor is (name, dtype, shape of one session's state, without a batch axis)."""
+        self._plan = _plan_to_write(tuple((name, np.dtype(dtype), tuple(shape)) for name, dtype, shape in tensors))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all elements, without the record around them."""
+        return sum(_size(dtype, shape) for _, dtype, shape in self._plan.fields)
+
+    def encode(self, arrays: Sequence[Array]) -> bytes:
+        """Writes a state, given in the order of the layout. Raises ValueError if an array does not fit its place."""
+        if len(arrays) != len(self._plan.fields):
+            raise ValueError(f"state: expected {len(self._plan.fields)} tensors, got {len(arrays)}")
+        for field, array in zip(self._plan.fields, arrays, strict=True):
+            if array.shape != field[2] or array.dtype != field[1]:
+                raise ValueError(f"state: expected {_text(field)}, got {array.dtype.name}{list(array.shape)}")
+        return _write(STATE_MAGIC, self._plan, arrays, b"")
+
+    def decode(self, data: bytes) -> list[Array]:
+        """Reads a state as views that cannot be written to. Raises StateCorrupt on damage and on another layout."""
+        plan, arrays, _ = _read(STATE_MAGIC, data)
+        if plan.description != self._plan.description:
+            raise StateCorrupt(f"expected a state of ({self._plan}), got one of ({plan})")
+        return arrays
+
+
+def encode_tensors(arrays: Mapping[str, Array], note: bytes = b"") -> bytes:
+    """Writes named tensors, in the mapping's order, and a note that is the caller's own business."""
+    plan = _plan_to_write(tuple([(name, array.dtype, array.shape) for name, array in arrays.items()]))
+    ordered = [
+        array if array.dtype == dtype else array.astype(dtype)  # big-endian
+        for (_, dtype, _), array in zip(plan.fields, arrays.values(), strict=True)
+    ]
+    return _write(TENSORS_MAGIC, plan, ordered, note)
+
+
+def decode_tensors(data: bytes) -> tuple[dict[str, Array], bytes]:
+    """Reads what `encode_tensors` wrote, as views that cannot be written to. Raises StateCorrupt on any damage."""
+    plan, arrays, note = _read(TENSORS_MAGIC, data)
+    return {field[0]: array for field, array in zip(plan.fields, arrays, strict=True)}, note

@@ -1,0 +1,158 @@
+"""Tensors go in and come out as the same bits, or as StateCorrupt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from service.errors import StateCorrupt
+from service.store.record import DTYPES, StateLayout, decode_tensors, encode_tensors
+
+GOLDEN = Path(__file__).parent / "golden"
+
+arrays = st.sampled_from(sorted(DTYPES)).flatmap(
+    lambda name: hnp.arrays(np.dtype(name), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5))
+)
+tensors = st.dictionaries(st.text(max_size=8), arrays, max_size=4)
+
+
+def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def layout_of(named: dict[str, np.ndarray]) -> StateLayout:
+    return StateLayout([(name, array.dtype, array.shape) for name, array in named.items()])
+
+
+def example() -> dict[str, np.ndarray]:
+    """One tensor of every type, with values that show byte order and row order."""
+    return {name: (np.arange(6) % 2 + np.arange(6) * 17 % 5).astype(name).reshape(2, 3) for name in DTYPES}
+
+
+@given(tensors, st.binary(max_size=20))
+def test_tensors_come_back_bit_for_bit(named: dict[str, np.ndarray], note: bytes) -> None:
+    decoded, decoded_note = decode_tensors(encode_tensors(named, note))
+
+    assert decoded_note == note
+    assert list(decoded) == list(named)
+    assert all(same_bits(decoded[name], named[name]) for name in named)
+
+
+@given(tensors)
+def test_a_state_comes_back_bit_for_bit(named: dict[str, np.ndarray]) -> None:
+    layout = layout_of(named)
+
+    decoded = layout.decode(layout.encode(list(named.values())))
+
+    assert all(same_bits(one, other) for one, other in zip(decoded, named.values(), strict=True))
+
+
+@given(tensors, st.data())
+def test_a_changed_record_is_refused(named: dict[str, np.ndarray], data: st.DataObject) -> None:
+    record = bytearray(encode_tensors(named, b"note"))
+    place = data.draw(st.integers(0, len(record) - 1))
+    record[place] ^= data.draw(st.integers(1, 255))
+
+    with pytest.raises(StateCorrupt):
+        decode_tensors(bytes(record))
+
+
+def test_every_flipped_bit_and_every_cut_is_refused() -> None:
+    layout = layout_of(example())
+    record = layout.encode(list(example().values()))
+
+    for place in range(len(record)):
+        flipped = bytearray(record)
+        flipped[place] ^= 1 << place % 8
+        with pytest.raises(StateCorrupt):
+            layout.decode(bytes(flipped))
+        with pytest.raises(StateCorrupt):
+            layout.decode(record[:place])
+    with pytest.raises(StateCorrupt):
+        layout.decode(record + b"\0")
+
+
+def test_strides_do_not_matter() -> None:
+    batch = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    layout = StateLayout([("tape", np.dtype(np.float32), (3, 2))])
+
+    (decoded,) = layout.decode(layout.encode([batch[:, :, 1].T]))
+
+    assert np.array_equal(decoded, batch[:, :, 1].T)
+
+
+def test_a_decoded_state_cannot_be_written_to() -> None:
+    layout = StateLayout([("tape", np.dtype(np.float32), (3,))])
+
+    (decoded,) = layout.decode(layout.encode([np.zeros(3, np.float32)]))
+
+    assert not decoded.flags.writeable
+
+
+def test_another_byte_order_is_translated() -> None:
+    decoded, _ = decode_tensors(encode_tensors({"x": np.array([1.5, -2.0], dtype=">f4")}))
+
+    assert decoded["x"].tolist() == [1.5, -2.0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        StateLayout([("tape", np.dtype("float32"), (4, 3))]),
+        StateLayout([("tape", np.dtype("int32"), (3, 4))]),
+        StateLayout([("memory", np.dtype("float32"), (3, 4))]),
+        StateLayout([]),
+        StateLayout([("tape", np.dtype("float32"), (3, 4)), ("more", np.dtype("float32"), (0,))]),
+    ],
+)
+def test_a_state_of_another_layout_is_refused_and_named(other: StateLayout) -> None:
+    layout = StateLayout([("tape", np.dtype("float32"), (3, 4))])
+
+    with pytest.raises(StateCorrupt, match=r"tape: float32\[3, 4\]"):
+        other.decode(layout.encode([np.zeros((3, 4), np.float32)]))
+
+
+def test_a_state_is_not_an_answer() -> None:
+    layout = StateLayout([("x", np.dtype("float32"), (1,))])
+
+    with pytest.raises(StateCorrupt, match="something else"):
+        layout.decode(encode_tensors({"x": np.zeros(1, np.float32)}))
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], [np.zeros((4, 3), np.float32)], [np.zeros((3, 4), np.float64)], [np.zeros((3, 4), np.float32)] * 2]
+)
+def test_arrays_that_do_not_fit_are_a_mistake_of_the_caller(wrong: list[np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        StateLayout([("tape", np.dtype("float32"), (3, 4))]).encode(wrong)
+
+
+def test_a_type_that_the_contract_does_not_know_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'z'.*complex64"):
+        encode_tensors({"z": np.zeros(1, np.complex64)})
+
+
+def test_the_size_of_a_layout_counts_elements_alone() -> None:
+    assert layout_of({"a": np.zeros((3, 4), np.float32), "b": np.zeros(2, np.int64)}).size == 3 * 4 * 4 + 2 * 8
+
+
+def test_records_of_version_1_still_read() -> None:
+    state = layout_of(example()).decode((GOLDEN / "state-1.bin").read_bytes())
+    answer, note = decode_tensors((GOLDEN / "tensors-1.bin").read_bytes())
+
+    assert all(same_bits(one, other) for one, other in zip(state, example().values(), strict=True))
+    assert all(same_bits(answer[name], array) for name, array in example().items())
+    assert note == b"a note"
+
+
+def test_another_version_is_refused_by_name() -> None:
+    record = bytearray((GOLDEN / "tensors-1.bin").read_bytes())
+    record[4] = 2
+
+    with pytest.raises(StateCorrupt, match="expected format version 1, got 2"):
+        decode_tensors(bytes(record))
