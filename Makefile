@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # What is installed is remembered inside the virtual environment, so that the memory goes when the environment goes.
 STAMPS := $(VENV)/stamps
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # The pin stands in pyproject.toml alone; this reads it.
 TORCH  := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 PROTOS := $(wildcard proto/tapehead/v1/*.proto)
