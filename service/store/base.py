@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from ..errors import StateCorrupt
+
+TOMBSTONE_TTL = 7 * 24 * 3600.0  # seconds for which an owner is told that a session expired, rather than never was
+
 
 class Durability(IntEnum):
     """What a committed step survives; a higher value is stronger."""
@@ -103,7 +107,7 @@ class Commit:
     state: bytes  # after the last of the steps
     fingerprint: str
     client_id: str
-    release_through: int  # answers whose last step is at most this are dropped in the same transaction
+    release_through: int  # earlier answers whose last step is at most this are dropped in the same transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +132,23 @@ class Lost:
     found: Head | Tombstone | None
 
 
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """The record of one session in a group cannot be read; nothing of that session was changed."""
+
+    error: StateCorrupt
+
+
 class Store(Protocol):
     """Keeps sessions.
 
     All methods are called from one event loop and never block it. A method that cannot tell whether it was carried out
     raises `StoreUnavailable`; one that was certainly not carried out for want of space raises `StoreFull`; a damaged
-    record raises `StateCorrupt`. Each operation is atomic and is sent once: a store never retries by itself.
+    record raises `StateCorrupt`. Each operation is atomic and is sent once: a store never retries by itself. A caller
+    that is cancelled while it waits learns nothing of the outcome; the operation goes on.
+
+    Owners are 1 to 64 characters without NUL, session ids 1 to 128; a session lives until `expire` or `delete` ends it,
+    even if its `expire_time` has passed.
     """
 
     @property
@@ -162,33 +177,38 @@ class Store(Protocol):
     async def open(self, key: Key, incarnation: bytes, client_id: str) -> Opened | Lost:
         """Raises the epoch by one if the incarnation is the head's, whatever its step, and sets last writer and use."""
 
-    async def commit(self, commits: Sequence[Commit]) -> list[Applied | Lost]:
+    async def commit(self, commits: Sequence[Commit]) -> list[Applied | Lost | Damaged]:
         """Appends, for each session by itself, if incarnation, epoch and step - 1 equal the head's.
 
-        One outcome a commit, in order; at most one commit a session. A lost one leaves its session as it was and never
-        rolls back a neighbour. State, answer, released answers and head change together or not at all.
+        One outcome a commit, in order; at most one commit a session. A lost or damaged one leaves its session as it was
+        and never rolls back a neighbour, nor does it fail one. State, answer, released answers and head change together
+        or not at all.
         """
 
     async def answers(self, key: Key, incarnation: bytes, from_step: int) -> list[Answer]:
-        """Reads the kept answers whose last step is at least `from_step`, in order; none if the incarnation differs."""
+        """Reads the kept answers whose last step is at least `from_step`, in order; none if the incarnation differs.
+
+        A chunk is kept and read whole.
+        """
 
     async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
-        """Sets the last use to now if incarnation and epoch are the head's; tells whether they were."""
+        """Sets the last use, and nothing else, to now if incarnation and epoch are the head's; tells if they were."""
 
     async def delete(self, key: Key, incarnation: bytes | None) -> Applied | Lost:
         """Replaces a session, its state and its answers by a tombstone; None stands for any incarnation.
 
-        Applied carries the last head. Works in a full store.
+        Applied carries the last head; lost if no session lies there, or another. Works in a full store.
         """
 
     async def expire(self, limit: int) -> int:
-        """Turns at most `limit` sessions whose `expire_time` has passed into tombstones, and drops tombstones of age.
+        """Turns at most `limit` sessions whose `expire_time` has passed into tombstones.
 
-        Age is judged by the store's clock inside the same atomic operation. Returns how many sessions expired.
+        Age is judged by the store's clock inside the same atomic operation, one for each session. Also drops tombstones
+        older than `TOMBSTONE_TTL`. Returns how many sessions expired; fewer than `limit` means that none is left.
         """
 
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
-        """Reads at most `limit` sessions of the owner whose ids come after `after`, in the order of ids (UTF-8)."""
+        """Reads at most `limit` live sessions of the owner whose ids come after `after`, in the order of ids (UTF-8)."""
 
     async def close(self) -> None:
-        """Waits for what was asked before and releases the store. No call may follow."""
+        """Waits for what was asked before and releases the store. No call but `close` may follow."""

@@ -1,0 +1,173 @@
+"""Sessions in a dictionary: for tests, for demonstrations, and for those who ask for `memory` durability.
+
+No method waits for anything, so that each is atomic on its event loop; any number of servers in one process may share a
+store.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ..clock import Clock, SystemClock
+from .base import (
+    TOMBSTONE_TTL,
+    Answer,
+    Applied,
+    Birth,
+    Commit,
+    Damaged,
+    Durability,
+    Head,
+    Key,
+    Lost,
+    Opened,
+    Record,
+    Tombstone,
+)
+from .heads import born, committed, follows
+
+
+@dataclass(slots=True)
+class _Session:
+    head: Head
+    state: bytes
+    answers: deque[Answer] = field(default_factory=deque)
+
+
+class MemoryStore:
+    """Keeps sessions for as long as the process lives."""
+
+    durability = Durability.MEMORY
+    location = "memory"
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._places: dict[Key, _Session | Tombstone] = {}
+        self._ids: dict[str, list[str]] = {}  # of live sessions, sorted, by owner
+        # When to look at a place again, at or before its end; one that was used meanwhile is put back with its new time.
+        self._due: list[tuple[float, str, str]] = []
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore: {sum(map(len, self._ids.values()))} live sessions, {len(self._places)} places>"
+
+    async def create(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
+        if found := self._found(key):
+            return Lost(found)
+        return self._begin(key, birth, incarnation, state, client_id)
+
+    async def replace(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
+        if session := self._session(key):
+            return Lost(session.head)
+        return self._begin(key, birth, incarnation, state, client_id)
+
+    async def head(self, key: Key) -> Head | Tombstone | None:
+        return self._found(key)
+
+    async def load(self, key: Key) -> Record | Tombstone | None:
+        place = self._places.get(key)
+        return Record(place.head, place.state) if isinstance(place, _Session) else place
+
+    async def open(self, key: Key, incarnation: bytes, client_id: str) -> Opened | Lost:
+        session = self._session(key)
+        if session is None or session.head.incarnation != incarnation:
+            return Lost(self._found(key))
+        before = session.head
+        session.head = replace(before, epoch=before.epoch + 1, last_writer=client_id, last_use_time=self._clock.now())
+        return Opened(before, session.head)
+
+    async def commit(self, commits: Sequence[Commit]) -> list[Applied | Lost | Damaged]:
+        return [self._commit(commit) for commit in commits]
+
+    async def answers(self, key: Key, incarnation: bytes, from_step: int) -> list[Answer]:
+        session = self._session(key)
+        if session is None or session.head.incarnation != incarnation:
+            return []
+        return [answer for answer in session.answers if answer.last_step >= from_step]
+
+    async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
+        session = self._session(key)
+        if session is None or (session.head.incarnation, session.head.epoch) != (incarnation, epoch):
+            return False
+        session.head = replace(session.head, last_use_time=self._clock.now())
+        return True
+
+    async def delete(self, key: Key, incarnation: bytes | None) -> Applied | Lost:
+        session = self._session(key)
+        if session is None or incarnation not in (None, session.head.incarnation):
+            return Lost(self._found(key))
+        self._end(key, session.head, expired=False, now=self._clock.now())
+        return Applied(session.head)
+
+    async def expire(self, limit: int) -> int:
+        now, expired = self._clock.now(), 0
+        while expired < limit and self._due and self._due[0][0] <= now:
+            key = Key(*heapq.heappop(self._due)[1:])
+            place = self._places.get(key)
+            if place is None:
+                continue
+            if (due := _end_of(place)) > now:
+                self._watch(key, due)
+            elif isinstance(place, _Session):
+                self._end(key, place.head, expired=True, now=now)
+                expired += 1
+            else:
+                del self._places[key]
+        return expired
+
+    async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
+        ids = self._ids.get(owner, [])
+        first = bisect_right(ids, after)
+        sessions = ((session_id, self._session(Key(owner, session_id))) for session_id in ids[first : first + limit])
+        return [(session_id, session.head) for session_id, session in sessions if session is not None]
+
+    async def close(self) -> None:
+        pass  # what was asked before is done
+
+    def _session(self, key: Key) -> _Session | None:
+        place = self._places.get(key)
+        return place if isinstance(place, _Session) else None
+
+    def _found(self, key: Key) -> Head | Tombstone | None:
+        place = self._places.get(key)
+        return place.head if isinstance(place, _Session) else place
+
+    def _begin(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied:
+        head = born(birth, incarnation, client_id, self._clock.now(), len(state))
+        self._places[key] = _Session(head, state)
+        insort(self._ids.setdefault(key.owner, []), key.session_id)  # code points sort as UTF-8 does
+        self._watch(key, head.expire_time)
+        return Applied(head)
+
+    def _commit(self, commit: Commit) -> Applied | Lost:
+        session = self._session(commit.key)
+        if session is None or not follows(commit, session.head):
+            return Lost(self._found(commit.key))
+        answers = session.answers
+        while answers and answers[0].last_step <= commit.release_through:
+            answers.popleft()
+        answers.append(commit.answer)
+        session.state = commit.state
+        session.head = committed(session.head, commit, answers[0].first_step, self._clock.now())
+        return Applied(session.head)
+
+    def _end(self, key: Key, head: Head, *, expired: bool, now: float) -> None:
+        self._places[key] = Tombstone(head.incarnation, head.birth.request_hash, expired, now)
+        ids = self._ids[key.owner]
+        del ids[bisect_right(ids, key.session_id) - 1]
+        if not ids:
+            del self._ids[key.owner]
+        self._watch(key, now + TOMBSTONE_TTL)
+
+    def _watch(self, key: Key, due: float) -> None:
+        heapq.heappush(self._due, (due, key.owner, key.session_id))
+        if len(self._due) > 2 * len(self._places) + 64:  # ended sessions leave theirs behind
+            self._due = [(_end_of(place), key.owner, key.session_id) for key, place in self._places.items()]
+            heapq.heapify(self._due)
+
+
+def _end_of(place: _Session | Tombstone) -> float:
+    return place.head.expire_time if isinstance(place, _Session) else place.time + TOMBSTONE_TTL
