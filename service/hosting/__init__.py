@@ -1,0 +1,18 @@
+"""Hosts bundles: checks them, runs them, finds them by id and version."""
+
+from .model import Arrays, EntrySpec, Model, TensorSpec
+from .repository import Repository, load_model
+from .runner import Runner
+from .selfcheck import Verdict, check_batches
+
+__all__ = [
+    "Arrays",
+    "EntrySpec",
+    "Model",
+    "Repository",
+    "Runner",
+    "TensorSpec",
+    "Verdict",
+    "check_batches",
+    "load_model",
+]

@@ -1,0 +1,36 @@
+"""Measures how long a model's runs take, so that the engine can choose where to run them and how many at once."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from .model import Model
+from .sampling import Sampler
+
+_REPEATS = 3  # the fastest counts: everything else is somebody else's time
+_BUDGET_SECONDS = 0.3  # for one entry and size; a slow run is measured once
+
+
+def measure_runs(model: Model, max_batch: int) -> dict[str, tuple[tuple[int, float], ...]]:
+    """Returns for each entry (rows, seconds) of runs of few and of the most rows, at the longest open axes."""
+    sampler = Sampler(model)
+    sizes = sorted({1, min(8, max_batch), max_batch})
+    return {name: tuple((rows, _measure(model, sampler, name, rows)) for rows in sizes) for name in model.entries}
+
+
+def _measure(model: Model, sampler: Sampler, name: str, rows: int) -> float:
+    entry = model.entries[name]
+    inputs = sampler.inputs(entry, rows, sampler.lengths(entry)[-1])
+    state = {key: np.stack([array] * rows) for key, array in model.initial_state.items()}
+    outputs = model.default_outputs(name)
+    fastest, spent = float("inf"), 0.0
+    for _ in range(_REPEATS + 1):  # the first prepares
+        start = time.perf_counter()
+        model.runner.run(name, inputs, state, outputs)
+        seconds = time.perf_counter() - start
+        fastest, spent = min(fastest, seconds), spent + seconds
+        if spent > _BUDGET_SECONDS:
+            break
+    return fastest

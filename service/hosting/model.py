@@ -1,0 +1,95 @@
+"""A loaded model as the rest of the service sees it: what it takes, gives and keeps, and how it runs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+
+from tapehead.bundle import Vocabulary
+from tapehead.v1.manifest_pb2 import Manifest
+
+Arrays = dict[str, np.ndarray]
+Kind = Literal["sequence", "question_answering"]
+
+
+class Run(Protocol):
+    """Runs entries of one model; `Runner` does it with onnxruntime, a test may do it by hand."""
+
+    def run(self, entry: str, inputs: Arrays, state: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, Arrays]:
+        """Runs `entry` on a batch; returns the outputs named and the next state.
+
+        Names are the manifest's. Every array, in and out, has the batch along axis 0. `state` is ignored by an entry
+        that reads none; the next state is empty for one that writes none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """What a tensor must look like, without batch axis."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]  # -1 is any length
+    inspection: bool = False  # an output computed only for those who name it
+    reject_non_finite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySpec:
+    """What an entry takes and gives."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    reads_state: bool
+    writes_state: bool
+
+
+@dataclass(frozen=True)
+class Model:
+    """One version of one model, checked and ready to run.
+
+    Whatever is measured or checked at load is here; nothing changes afterwards.
+    """
+
+    model_id: str
+    version: int
+    kind: Kind
+    manifest: Manifest
+    runner: Run
+    entries: Mapping[str, EntrySpec]
+    state: tuple[TensorSpec, ...]
+    initial_state: Mapping[str, np.ndarray]  # without batch axis, read-only
+    fingerprint: str  # hexadecimal; equal fingerprints give equal bits
+    vocabulary: Vocabulary | None  # of a question-answering model
+    batch_invariant: bool  # whether a row's bits were the same in every batch tried at load
+    batch_reason: str  # why not, for logs and people; empty if they were
+    max_batch: int  # the most rows of one run; 1 if not invariant
+    run_seconds: Mapping[str, tuple[tuple[int, float], ...]]  # entry -> (rows, seconds) as measured, by rows
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """The size of one session's state."""
+        return sum(array.nbytes for array in self.initial_state.values())
+
+    def default_outputs(self, entry: str) -> tuple[str, ...]:
+        """Names the outputs of those who name none: all that are not for inspection."""
+        return tuple(output.name for output in self.entries[entry].outputs if not output.inspection)
+
+    def seconds_per_run(self, entry: str, batch: int) -> float:
+        """Predicts the time of one run of `batch` rows from what was measured at load, by straight lines between."""
+        points = self.run_seconds[entry]
+        at = bisect_left(points, (batch, 0.0))
+        if at == 0:
+            return points[0][1]
+        if at == len(points):
+            rows, seconds = points[-1]
+            return seconds * batch / rows
+        (low, low_seconds), (high, high_seconds) = points[at - 1], points[at]
+        return low_seconds + (high_seconds - low_seconds) * (batch - low) / (high - low)

@@ -1,0 +1,173 @@
+"""The models that this server has: read once from a folder of bundles, found by id and version."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tapehead.bundle import (
+    MANIFEST_NAME,
+    BundleError,
+    Vocabulary,
+    dtype_of,
+    initial_state,
+    read_manifest,
+    replay_probes,
+)
+from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, ModelKind, NonFinite, StateTensor
+
+from ..errors import ModelNotFound
+from .calibration import measure_runs
+from .fingerprint import compute_fingerprint
+from .model import Arrays, EntrySpec, Kind, Model, TensorSpec
+from .runner import Runner
+from .selfcheck import check_batches
+
+DEFAULT_MAX_BATCH = 128  # beyond it a step of the networks at hand gets no cheaper
+
+_log = logging.getLogger(__name__)
+_KINDS: dict[ModelKind, Kind] = {
+    ModelKind.MODEL_KIND_SEQUENCE: "sequence",
+    ModelKind.MODEL_KIND_QUESTION_ANSWERING: "question_answering",
+}
+
+
+class Repository:
+    """Finds models. Nothing changes after it is built."""
+
+    def __init__(self, models: Iterable[Model], broken: dict[str, str] | None = None) -> None:
+        ordered = sorted(models, key=lambda model: (model.model_id, -model.version))
+        self._models = {(model.model_id, model.version): model for model in ordered}
+        self._newest = {model.model_id: model for model in reversed(ordered)}
+        self.broken = broken or {}  # "<model_id>/<version>" of bundles that cannot be served -> why
+
+    @classmethod
+    def load(cls, folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder: Path | None = None) -> Repository:
+        """Loads every bundle `folder/<model_id>/<version>/`. One that cannot be loaded is kept in `broken` with the
+        reason and stops none of the others. Takes up to a few seconds a model, much less where `cache_folder`
+        remembers the self-check of this fingerprint.
+        """
+        models, broken = [], {}
+        for bundle in find_bundles(folder):
+            name = f"{bundle.parent.name}/{bundle.name}"
+            try:
+                models.append(load_model(bundle, max_batch=max_batch, cache_folder=cache_folder))
+            except BundleError as error:
+                broken[name] = str(error)
+            except Exception as error:  # a strange bundle must not keep the good ones from being served
+                _log.exception("bundle %s cannot be loaded", name)
+                broken[name] = f"{type(error).__name__} while loading it; the log has more"
+        return cls(models, broken)
+
+    def get(self, model_id: str, version: int = 0) -> Model:
+        """Returns a model, the newest version of it if `version` is 0; raises ModelNotFound."""
+        model = self._models.get((model_id, version)) if version else self._newest.get(model_id)
+        if model is None:
+            raise ModelNotFound(model_id, version)
+        return model
+
+    def models(self) -> list[Model]:
+        """Returns every model, by id and then newest version first."""
+        return list(self._models.values())
+
+    def versions(self, model_id: str) -> list[int]:
+        """Returns the versions of a model, newest first; empty if there is none."""
+        return [version for found, version in self._models if found == model_id]
+
+
+def find_bundles(folder: Path) -> list[Path]:
+    """Returns the bundles' folders: every `<model_id>/<version>/` with a manifest."""
+    return sorted(place.parent for place in folder.glob(f"*/*/{MANIFEST_NAME}"))
+
+
+def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder: Path | None = None) -> Model:
+    """Loads one bundle: hashes, graph rules, graphs, probes, self-check, calibration. Raises BundleError."""
+    manifest = read_manifest(folder)
+    if (folder.parent.name, folder.name) != (manifest.model_id, str(manifest.version)):
+        raise BundleError(
+            f"{folder}: expected the folder {manifest.model_id}/{manifest.version}, as the manifest says, "
+            f"got {folder.parent.name}/{folder.name}"
+        )
+    runner = Runner.load(folder, manifest)
+    model = _unchecked(manifest, runner, initial_state(folder, manifest))
+    _replay(model)
+    if not runner.is_batchable:
+        reason, invariant, largest = "the graph has no batch axis of any length", False, 1
+    else:
+        verdict = check_batches(model, max_batch, cache_folder)
+        reason, invariant, largest = verdict.reason, verdict.batch_invariant, verdict.max_batch
+    if reason:
+        _log.warning("model %s/%d runs one step at a time: %s", model.model_id, model.version, reason)
+    return dataclasses.replace(
+        model,
+        batch_invariant=invariant,
+        batch_reason=reason,
+        max_batch=largest,
+        run_seconds=measure_runs(model, largest),
+    )
+
+
+def _unchecked(manifest: Manifest, runner: Runner, initial: Arrays) -> Model:
+    is_qa = manifest.kind == ModelKind.MODEL_KIND_QUESTION_ANSWERING
+    return Model(
+        model_id=manifest.model_id,
+        version=manifest.version,
+        kind=_KINDS[manifest.kind],
+        manifest=manifest,
+        runner=runner,
+        entries={entry.name: _entry(entry) for entry in manifest.entries},
+        state=tuple(_tensor(tensor) for tensor in manifest.state),
+        initial_state=initial,
+        fingerprint=compute_fingerprint(manifest),
+        vocabulary=Vocabulary.from_manifest(manifest.question_answering) if is_qa else None,
+        batch_invariant=False,
+        batch_reason="not checked",
+        max_batch=1,
+        run_seconds={},
+    )
+
+
+def _entry(entry: Entry) -> EntrySpec:
+    return EntrySpec(
+        name=entry.name,
+        inputs=tuple(_tensor(tensor) for tensor in entry.inputs),
+        outputs=tuple(_tensor(tensor) for tensor in entry.outputs),
+        reads_state=entry.reads_state,
+        writes_state=entry.writes_state,
+    )
+
+
+def _tensor(tensor: EntryTensor | StateTensor) -> TensorSpec:
+    return TensorSpec(
+        name=tensor.name,
+        dtype=dtype_of(tensor.dtype),
+        shape=tuple(tensor.shape),
+        inspection=isinstance(tensor, EntryTensor) and tensor.inspection,
+        reject_non_finite=tensor.non_finite != NonFinite.NON_FINITE_ALLOW,
+    )
+
+
+def _replay(model: Model) -> None:
+    """Replays the bundle's probes through the runner that will serve; raises BundleError with the numbers."""
+
+    def run(entry: str, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+        outputs = tuple(output.name for output in model.entries[entry].outputs)
+        try:
+            given, next_state = model.runner.run(entry, _add_batch(inputs), _add_batch(state), outputs)
+        except Exception as error:  # onnxruntime's errors share no base class of their own
+            raise BundleError(f"entry {entry!r} cannot be run: {error}") from error
+        return _drop_batch(given), _drop_batch(next_state)
+
+    replay_probes(model.manifest, run, model.initial_state)
+
+
+def _add_batch(arrays: Arrays) -> Arrays:
+    return {name: array[np.newaxis] for name, array in arrays.items()}
+
+
+def _drop_batch(arrays: Arrays) -> Arrays:
+    return {name: array[0] for name, array in arrays.items()}

@@ -1,0 +1,118 @@
+"""Inputs and states to try a model with: like real ones, and at the extremes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tapehead.bundle import to_array
+
+from .model import Arrays, EntrySpec, Model, TensorSpec
+
+EVOLVED_STEPS = 20  # a state counts as evolved from here on
+_FLOAT_EXTREMES = (0.0, -0.0, 1e-40, -1e-40, 1e4, -1e4, 3e38, -3e38, np.inf, -np.inf, np.nan)
+_UNKNOWN_LENGTHS = (1, 3)  # of an axis of any length, where no probe shows one
+
+
+class Sampler:
+    """Draws rows for one model, always the same ones: its generator starts from a fixed seed."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._random = np.random.default_rng(20)
+        self._seen = _probed_values(model)
+
+    def lengths(self, entry: EntrySpec) -> tuple[int, ...]:
+        """Returns the lengths to try for the entry's axes of any length; (1,) if it has none."""
+        if not any(-1 in tensor.shape for tensor in entry.inputs):
+            return (1,)
+        if self._model.kind == "question_answering":
+            return tuple(sorted({1, 2, self._model.manifest.question_answering.memory_sentences}))
+        return _UNKNOWN_LENGTHS
+
+    def inputs(self, entry: EntrySpec, rows: int, length: int) -> Arrays:
+        """Returns inputs like real ones, batch first."""
+        return {t.name: self._values(entry, t, (rows, *_fill(t.shape, length))) for t in entry.inputs}
+
+    def extreme_inputs(self, entry: EntrySpec, rows: int, length: int) -> Arrays:
+        """Returns inputs of the largest, smallest and least finite values that the entry can be given."""
+        return {t.name: self._extremes(entry, t, (rows, *_fill(t.shape, length))) for t in entry.inputs}
+
+    def extreme_states(self, rows: int) -> Arrays:
+        """Returns states at the extremes; integers, which may count or index, stay as they begin."""
+        states = {}
+        for tensor in self._model.state:
+            initial = np.broadcast_to(self._model.initial_state[tensor.name], (rows, *tensor.shape))
+            is_float = tensor.dtype.kind == "f"
+            states[tensor.name] = self._float_extremes(tensor, initial.shape) if is_float else initial.copy()
+        return states
+
+    def states(self, rows: int) -> Arrays:
+        """Returns initial and evolved states of several sessions, one a row; every eighth is initial."""
+        histories = [self._evolve() for _ in range(4)]
+        chosen = []
+        for row in range(rows):
+            history = histories[row % 4]
+            evolved = len(history) - 1 - EVOLVED_STEPS
+            step = 0 if row % 8 == 0 else EVOLVED_STEPS + (row // 4) % (evolved + 1)
+            chosen.append(history[step])
+        return {tensor.name: np.stack([state[tensor.name] for state in chosen]) for tensor in self._model.state}
+
+    def _evolve(self) -> list[Arrays]:
+        """Returns the states of one session from step 0 on, run alone."""
+        entry = next(entry for entry in self._model.entries.values() if entry.writes_state)
+        steps = EVOLVED_STEPS + 5
+        if self._model.kind == "question_answering":  # past the point where the first sentences are forgotten
+            steps = max(steps, min(self._model.manifest.question_answering.memory_sentences, 100) + 5)
+        state: Arrays = {name: array[np.newaxis] for name, array in self._model.initial_state.items()}
+        history = [state]
+        for _ in range(steps):
+            _, state = self._model.runner.run(entry.name, self.inputs(entry, 1, 1), state, ())
+            history.append(state)
+        return [{name: array[0] for name, array in state.items()} for state in history]
+
+    def _values(self, entry: EntrySpec, tensor: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
+        if self._model.kind == "question_answering":
+            return self._sentences(shape)
+        if tensor.dtype.kind == "f":
+            normal = self._random.standard_normal(shape)
+            bits = self._random.integers(0, 2, shape)
+            by_row = (np.arange(shape[0]) % 2 == 0).reshape(-1, *(1 for _ in shape[1:]))
+            return np.where(by_row, bits, normal).astype(tensor.dtype)
+        return self._random.choice(self._seen_of(entry, tensor), shape).astype(tensor.dtype)
+
+    def _sentences(self, shape: tuple[int, ...]) -> np.ndarray:
+        words = len(self._model.manifest.question_answering.words)
+        ids = self._random.integers(1, max(words, 2), shape) if words > 1 else np.zeros(shape, np.int64)
+        used = self._random.integers(1, shape[-1] + 1, shape[:-1])
+        return np.where(np.arange(shape[-1]) < used[..., np.newaxis], ids, 0).astype(np.int64)
+
+    def _extremes(self, entry: EntrySpec, tensor: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
+        if self._model.kind == "question_answering":
+            words = len(self._model.manifest.question_answering.words)
+            return self._random.choice(np.array([0, words - 1]), shape).astype(tensor.dtype)
+        if tensor.dtype.kind == "f":
+            return self._float_extremes(tensor, shape)
+        seen = self._seen_of(entry, tensor)
+        return self._random.choice(np.array([seen.min(), seen.max()]), shape).astype(tensor.dtype)
+
+    def _float_extremes(self, tensor: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
+        with np.errstate(over="ignore"):  # half precision knows fewer
+            return self._random.choice(np.array(_FLOAT_EXTREMES), shape).astype(tensor.dtype)
+
+    def _seen_of(self, entry: EntrySpec, tensor: TensorSpec) -> np.ndarray:
+        """Returns values known to be valid: an integer may be an index, and only the probes show of what."""
+        return self._seen.get((entry.name, tensor.name), np.zeros(1, tensor.dtype))
+
+
+def _fill(shape: tuple[int, ...], length: int) -> tuple[int, ...]:
+    return tuple(length if axis == -1 else axis for axis in shape)
+
+
+def _probed_values(model: Model) -> dict[tuple[str, str], np.ndarray]:
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    for probe in model.manifest.probes:
+        for call in probe.calls:
+            for tensor in call.inputs:
+                found.setdefault((call.entry, tensor.name), []).append(to_array(tensor).ravel())
+    joined = {key: np.unique(np.concatenate(arrays)) for key, arrays in found.items()}
+    return {key: values for key, values in joined.items() if values.size}

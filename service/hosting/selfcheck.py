@@ -1,0 +1,186 @@
+"""Checks that a row's answer does not depend on its batch, bit for bit, before batches are used at all.
+
+Runtimes promise nothing here: a kernel may sum in another order for another batch size or row. So every entry is run
+with real inputs on initial and evolved states, alone and in batches of many sizes, with every row compared with the
+same row run alone, and with half of the neighbours at extremes. What was not tried is not used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tapehead.bundle import BundleError
+
+from .model import Arrays, EntrySpec, Model
+from .sampling import Sampler
+
+BUDGET_SECONDS = 2.0  # for one entry; a slow model is checked, and then used, with smaller batches
+_SMALLEST_MAXIMUM = 4  # checked even if that takes longer than the budget
+_RUNS_PER_SIZE = 4  # see _runs
+_RULES = 1  # counts up when this file checks more, so that cached verdicts of less are not believed
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the check found."""
+
+    batch_invariant: bool
+    reason: str  # the first difference; empty if there was none
+    max_batch: int  # the largest batch that was checked; 1 if there was a difference
+
+
+def check_batches(model: Model, max_batch: int, cache_folder: Path | None = None) -> Verdict:
+    """Returns the verdict on batches of up to `max_batch` rows, from `cache_folder` if it was found before.
+
+    Raises BundleError if the model cannot run a single row.
+    """
+    place = cache_folder / f"{model.fingerprint}-{max_batch}.json" if cache_folder else None
+    known = _read(place) if place else None
+    if known is not None:
+        return known
+    verdict = _check(model, max_batch)
+    if place:
+        _write(place, verdict)
+    return verdict
+
+
+def batch_sizes(max_batch: int) -> list[int]:
+    """Returns the sizes that are tried: every power of two, its two odd neighbours, and the largest."""
+    powers = [2**n for n in range(max_batch.bit_length())]
+    near = {power + step for power in powers for step in (-1, 0, 1)} | {max_batch}
+    return sorted(size for size in near if 1 <= size <= max_batch)
+
+
+def _check(model: Model, max_batch: int) -> Verdict:
+    sampler = Sampler(model)
+    largest = max_batch
+    for entry in model.entries.values():
+        for length in sampler.lengths(entry):
+            checked = _affordable(model, sampler, entry, length, max_batch)
+            difference = _find_difference(model, sampler, entry, length, checked)
+            if difference:
+                return Verdict(False, f"entry {entry.name!r}: {difference}", 1)
+            largest = min(largest, checked)
+    return Verdict(True, "", largest)
+
+
+def _affordable(model: Model, sampler: Sampler, entry: EntrySpec, length: int, max_batch: int) -> int:
+    """Returns the largest batch whose check fits into the budget, as if a batch saved nothing."""
+    inputs, state = sampler.inputs(entry, 1, length), _initial_row(model)
+    _run_alone(model, entry, inputs, state)  # the first run prepares
+    start = time.perf_counter()
+    _run_alone(model, entry, inputs, state)
+    seconds = time.perf_counter() - start
+    while max_batch > _SMALLEST_MAXIMUM and seconds * _RUNS_PER_SIZE * sum(batch_sizes(max_batch)) > BUDGET_SECONDS:
+        max_batch = max(max_batch // 2, _SMALLEST_MAXIMUM)
+    return max_batch
+
+
+def _find_difference(model: Model, sampler: Sampler, entry: EntrySpec, length: int, max_batch: int) -> str:
+    """Returns a description of the first row that its batch changed, or nothing."""
+    inputs = sampler.inputs(entry, max_batch, length)
+    state = sampler.states(max_batch) if entry.reads_state else {}
+    alone = [_run_alone(model, entry, _take(inputs, [row]), _take(state, [row])) for row in range(max_batch)]
+    expected = {name: np.concatenate([row[name] for row in alone]) for name in alone[0]}
+    extreme_inputs = sampler.extreme_inputs(entry, max_batch, length)
+    extreme_state = sampler.extreme_states(max_batch) if entry.reads_state else {}
+    for size in batch_sizes(max_batch):
+        for rows, strangers, outputs in _runs(model, entry, size, max_batch):
+            feed, before = _take(inputs, rows), _take(state, rows)
+            _replace(feed, strangers, extreme_inputs)
+            _replace(before, strangers, extreme_state)
+            try:
+                got = _run(model, entry, feed, before, outputs)
+            except Exception as error:  # onnxruntime's errors share no base class of their own
+                return f"a batch of {size} cannot be run: {error}"
+            compared = np.setdiff1d(np.arange(size), strangers)
+            difference = _compare(_take(expected, rows), got, compared, size)
+            if difference:
+                return difference
+    return ""
+
+
+def _runs(model: Model, entry: EntrySpec, size: int, pool: int) -> list[tuple[np.ndarray, np.ndarray, tuple[str, ...]]]:
+    """Returns for each run of one size: which rows of the pool, which positions are strangers, which outputs.
+
+    1. Rows in order, all outputs. 2. Other rows backwards, the plain outputs only: leaving an output out must not
+    change the rest. 3. and 4. Every second neighbour at extremes, so that each position is once beside such ones.
+    """
+    every, plain = tuple(output.name for output in entry.outputs), model.default_outputs(entry.name)
+    rows, nobody = np.arange(size), np.zeros(0, np.intp)
+    return [
+        (rows, nobody, every),
+        ((rows[::-1] + size) % pool, nobody, plain),
+        ((rows + 1) % pool, rows[0::2], every),
+        ((rows + 2) % pool, rows[1::2], plain),
+    ][: _RUNS_PER_SIZE if size > 1 else 2]
+
+
+def _run_alone(model: Model, entry: EntrySpec, inputs: Arrays, state: Arrays) -> Arrays:
+    try:
+        return _run(model, entry, inputs, state, tuple(output.name for output in entry.outputs))
+    except Exception as error:  # as above
+        raise BundleError(f"entry {entry.name!r} cannot be run: {error}") from error
+
+
+def _run(model: Model, entry: EntrySpec, inputs: Arrays, state: Arrays, outputs: tuple[str, ...]) -> Arrays:
+    given, next_state = model.runner.run(entry.name, inputs, state, outputs)
+    return {f"output {name!r}": array for name, array in given.items()} | {
+        f"next state {name!r}": array for name, array in next_state.items()
+    }
+
+
+def _compare(expected: Arrays, got: Arrays, rows: np.ndarray, size: int) -> str:
+    for name, array in got.items():
+        if array.shape != expected[name].shape:
+            return f"a batch of {size} gives {name} with shape {list(array.shape)}, not {list(expected[name].shape)}"
+        same = _bits(array) == _bits(expected[name])
+        for row in rows:
+            if not same[row].all():
+                return f"row {row} of {name} in a batch of {size} has other bits than the same row run alone"
+    return ""
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """Returns the bytes of each row, [rows, bytes]: NaN equals itself, and 0 is not -0."""
+    flat = np.ascontiguousarray(array).reshape(len(array), -1)
+    return flat.view(np.uint8)
+
+
+def _take(arrays: Arrays, rows: np.ndarray | list[int]) -> Arrays:
+    return {name: array[rows] for name, array in arrays.items()}
+
+
+def _replace(arrays: Arrays, rows: np.ndarray, others: Arrays) -> None:
+    for name, array in arrays.items():
+        array[rows] = others[name][rows]
+
+
+def _initial_row(model: Model) -> Arrays:
+    return {name: array[np.newaxis] for name, array in model.initial_state.items()}
+
+
+def _read(place: Path) -> Verdict | None:
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        if found.pop("rules") != _RULES:
+            return None
+        return Verdict(**found)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # not there, or not ours: check again
+
+
+def _write(place: Path, verdict: Verdict) -> None:
+    draft = place.with_suffix(f".{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps({"rules": _RULES, **asdict(verdict)}), encoding="utf-8")
+        draft.replace(place)
+    except OSError:
+        draft.unlink(missing_ok=True)  # a cache that cannot be written costs time at the next start, nothing else
