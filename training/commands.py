@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -33,15 +34,46 @@ def train_command(
     resolved = load_config(config, overrides or (), seed)
     folder = out or Path("runs") / f"{resolved.name}-seed{resolved.seed}"
     result = train(resolved, folder, warm_start=start_from, resume=resume)
-    for part in ("validation", "test"):
-        typer.echo(f"{part}: " + ", ".join(f"{name} {value:.4g}" for name, value in result[part].items()))
+    _print_measured(result)
     typer.echo(f"{folder}: best weights of update {result['best_update']}, {result['seconds']:.0f} s")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run or a bundle.")],
+) -> None:
+    """Measures what was trained on data that was not trained on, and shows a few examples."""
+    from .evaluate import evaluate
+
+    validation, test, samples = evaluate(folder)
+    _print_measured({"validation": validation, "test": test})
+    typer.echo(samples)
+
+
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    version: Annotated[int, typer.Option(min=1, help="The bundle's version.")] = 1,
+    out: Annotated[Path, typer.Option(help="The folder of bundles.")] = Path("models"),
+    beside: Annotated[list[Path] | None, typer.Option(help="Another seed's run, for the card; repeatable.")] = None,
+) -> None:
+    """Exports a run's best weights as a bundle, if onnxruntime and PyTorch agree."""
+    from .export import export  # onnx and onnxruntime, which training does not need
+
+    folder = export(run, out, version, beside or ())
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    typer.echo(f"{folder}: {size / 1024:.0f} KiB, probes verified")
 
 
 @app.command()
 def plot(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
     """Draws a run's learning curve again."""
     typer.echo(draw_curve(run))
+
+
+def _print_measured(measured: Mapping[str, Mapping[str, float]]) -> None:
+    for part in ("validation", "test"):
+        typer.echo(f"{part}: " + ", ".join(f"{name} {value:.4g}" for name, value in measured[part].items()))
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-TINY_SQUARE = 1e-12  # under the root of a squared norm: an all-zero location scores 0, with a finite gradient
-TINY_WEIGHT = 1e-12  # before the logarithm: a location that no weight reaches stays at (almost) nothing
+# Lower bounds, as clamps: an exporter may fold the addition of a tiny constant away, a clamp it keeps.
+TINY_SQUARE = 1e-12  # of a squared norm: an all-zero location or key scores 0, with a finite gradient
+TINY_WEIGHT = 1e-12  # of a weight before its logarithm
 
 
 def content_weights(memory: Tensor, key: Tensor, strength: Tensor) -> Tensor:
@@ -19,9 +20,10 @@ def content_weights(memory: Tensor, key: Tensor, strength: Tensor) -> Tensor:
     memory [B, M, N], key [B, H, M], strength [B, H, 1] >= 0 -> [B, H, N].
     """
     ones = torch.ones(1, memory.shape[1], dtype=memory.dtype, device=memory.device)
-    lengths = torch.sqrt(torch.matmul(ones, memory * memory) + TINY_SQUARE)  # [B, 1, N]; a product beats a reduction
-    scale = strength / (torch.linalg.vector_norm(key, dim=-1, keepdim=True) + TINY_SQUARE**0.5)
-    return torch.softmax(torch.matmul(key * scale, memory) / lengths, dim=-1)
+    squares = torch.matmul(ones, memory * memory)  # [B, 1, N]; a product is faster than a reduction along M
+    lengths = torch.sqrt(torch.clamp(squares, min=TINY_SQUARE))
+    direction = key / torch.clamp(torch.linalg.vector_norm(key, dim=-1, keepdim=True), min=TINY_SQUARE**0.5)
+    return torch.softmax(torch.matmul(strength * direction, memory) / lengths, dim=-1)
 
 
 def interpolate(content: Tensor, previous: Tensor, gate: Tensor) -> Tensor:
@@ -40,7 +42,7 @@ def shift(weights: Tensor, back: Tensor, forward: Tensor) -> Tensor:
 
 def sharpen(weights: Tensor, sharpening: Tensor) -> Tensor:
     """Raises the weights to a power >= 1 and normalises: w^g / sum w^g, as a softmax of g log w; sharpening [B, H, 1]."""
-    return torch.softmax(sharpening * torch.log(weights + TINY_WEIGHT), dim=-1)
+    return torch.softmax(sharpening * torch.log(torch.clamp(weights, min=TINY_WEIGHT)), dim=-1)
 
 
 def address(

@@ -123,16 +123,22 @@ class JointNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Scores y of the rewriting network, what is added to them, both [batch, answers], and the looks of y's hops.
 
+        The residual network sees the newest sentences only: a part of its memory, which may be shorter than the other.
         The gate reads the question's vector without teaching it, so that the rewriting network learns as if alone.
         """
         y, looks = self.rewriting(memory[0], present, times, question[0])
-        newest = self.residual.memory
-        b, _ = self.residual(memory[1][:, -newest:], present[:, -newest:], times[:, -newest:], question[1])
+        first = present.shape[1] - memory[1].shape[1]
+        recent = present & (times <= self.residual.memory)
+        b, _ = self.residual(memory[1], recent[:, first:], times[:, first:], question[1])
         return y, torch.sigmoid(self.gate(question[0].detach())) * b, looks
 
     def forward(
         self, memory: tuple[Tensor, Tensor], present: Tensor, times: Tensor, question: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Scores of the answers [batch, answers], and where the question looked at each hop [batch, hops, slots]."""
+        """Scores of the answers [batch, answers], and where the question looked at each hop [batch, hops, slots].
+
+        memory: both networks' vectors, [batch, slots, size] and [batch, the same or fewer, kept, residual size]; present
+        and times as in the parts; question: both networks' vectors of it.
+        """
         y, added, looks = self.parts(memory, present, times, question)
         return y + added, looks

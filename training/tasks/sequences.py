@@ -18,8 +18,23 @@ from ..config import Config, read_table
 from ..errors import TrainingError
 from ..experiment import Graphs
 from ..networks.ntm import NTM, NetworkOptions
+from .sequence_graphs import ntm_graphs
+from .sequence_views import heads_png, tape_png, to_human_readable, trace
 
 VALIDATION_SEED, TEST_SEED = 1_000_001, 2_000_003  # fixed: every run is measured on the same sequences
+
+NOTES = """
+## Task
+
+The copy task of Graves, Wayne and Danihelka (2014): {shortest} to {longest} vectors of {bits} random bits, one a step, then a
+step with only the delimiter (the last channel), then one step of zeros for each vector to give back. `y` is to be read
+at those last steps. Trained on lengths {shortest} to {longest}; longer sequences show whether it has learned to copy.
+
+`heads.png`: input, output and both heads' weightings over one sequence. `tape.png`: the tape once all has been taken in.
+
+"bits" is the cross entropy in bits a sequence, "wrong bits" the number of wrong bits a sequence, "wrong sequences" the
+share of sequences with any wrong bit; without a suffix over lengths {shortest} to {longest}, "at N" over sequences of length N.
+"""
 
 
 @dataclass(frozen=True)
@@ -130,13 +145,34 @@ class CopyExperiment:
         pass
 
     def samples(self) -> str:
-        raise NotImplementedError
+        """One sequence of the longest length trained on, one twice as long."""
+        generator = torch.Generator().manual_seed(TEST_SEED)
+        texts = []
+        for length in (self.task.longest, 2 * self.task.longest):
+            inputs, targets = copy_batch(length, 1, self.task.bits, generator)
+            answer = self.network.run(inputs)[0][-length:]
+            texts.append(f"length {length}\n" + to_human_readable(targets[:, 0], answer[:, 0]))
+        return "\n\n".join(texts)
 
     def figures(self) -> dict[str, bytes]:
-        return {}
+        """The heads over a sequence of the longest length trained on, and the tape when it has been taken in."""
+        inputs = self._shown(self.task.longest)
+        seen = trace(self.network, inputs)
+        return {"heads.png": heads_png(inputs, seen), "tape.png": tape_png(seen, self.task.longest)}
 
     def graphs(self) -> Graphs:
-        raise NotImplementedError
+        task = self.task
+        return ntm_graphs(
+            self.network,
+            [self._shown(length) for length in (min(task.longest, 12), task.longest)],
+            description=f"Copies sequences of {task.bits}-bit vectors with a Neural Turing Machine.",
+            notes=NOTES.format(**vars(task)),
+            figures=self.figures(),
+        )
+
+    def _shown(self, length: int) -> Tensor:
+        generator = torch.Generator().manual_seed(TEST_SEED + length)
+        return copy_batch(length, 1, self.task.bits, generator)[0][:, 0]
 
 
 def _check(task: TaskOptions, network: NetworkOptions, where: str) -> None:
