@@ -55,7 +55,7 @@ format: $(STAMPS)/test ## Format the code and mend what can be mended mechanical
 
 proto: $(STAMPS)/test ## Generate tapehead/v1 from the contracts in proto/, and the error page from its table
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
-	@$(BIN)/python -m service.api.status > docs/errors.md
+	@$(BIN)/python -m service.api.status > docs/errors.md.new && mv docs/errors.md.new docs/errors.md
 
 breaking: $(STAMPS)/test ## Compare the contracts with those of the branch main: nothing may be renumbered, renamed or retyped
 	@$(BIN)/buf breaking proto --against '.git#branch=main,subdir=proto'
