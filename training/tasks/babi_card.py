@@ -1,0 +1,4 @@
+"""What the card of the joint network says beside its tables."""
+
+NOTES = """
+"""

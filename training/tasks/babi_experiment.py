@@ -1,0 +1,157 @@
+"""What the bAbI experiments share: their data, how they are measured, what is shown of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import Config, read_table
+from ..errors import TrainingError
+from ..experiment import Array, Graphs
+from .babi_batches import Batch, Order, Questions, cut
+from .babi_figures import Answered, as_text, draw
+from .babi_graphs import seen
+from .babi_stories import TASKS, load
+from .babi_words import all_words
+
+CHOOSING = 4  # of the held-out stories, every fourth chooses the weights; the others measure them
+SHOWN = (1, 2, 5, 15, 19)  # tasks whose attention is drawn
+FAILED = 5.0  # percent of wrong answers above which a task counts as failed
+
+
+@dataclass(frozen=True)
+class Task:
+    """The table [task] of a configuration."""
+
+    tasks: tuple[int, ...] = TASKS
+    memory: int = 50  # newest sentences that the network sees
+    jitter: float = 0.1  # idle moments let into a story, as a share of its sentences
+
+
+class BabiData:
+    """What every experiment here trains and is measured on."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.words = all_words()
+        held_out = {number: load(number, "valid") for number in task.tasks}
+        self.train = Questions({number: load(number, "train") for number in task.tasks}, self.words)
+        self.choosing = Questions({number: stories[::CHOOSING] for number, stories in held_out.items()}, self.words)
+        self.measuring = Questions(
+            {number: [s for i, s in enumerate(stories) if i % CHOOSING] for number, stories in held_out.items()},
+            self.words,
+        )
+
+    def batches(self, questions: Questions, slots: int = 6000) -> list[Batch]:
+        """All questions, in order of length."""
+        lengths = questions.lengths(self.task.memory)
+        parts = cut(np.argsort(lengths, kind="stable"), lengths, slots)
+        return [questions.batch(part, self.task.memory) for part in parts]
+
+    def case(self, network: nn.Module, number: int) -> Answered:
+        """What a network makes of one of the measuring questions."""
+        asked = self.measuring
+        batch = asked.batch(np.array([number]), self.task.memory)
+        scores, looks = answer(network, batch)
+        first, end = asked.first[number], asked.end[number]
+        seen_from = max(int(first), int(end) - self.task.memory)
+        return Answered(
+            sentences=[self._text(asked.sentences[row]) for row in asked.told[seen_from:end]],
+            question=self._text(asked.sentences[asked.question[number]]),
+            expected=self.words.answers[asked.answer[number]],
+            answered=self.words.answers[int(scores.argmax())],
+            supporting=[int(first) + line - seen_from for line in asked.supporting[number]],
+            looks=seen(looks)[0].numpy(),
+        )
+
+    def _text(self, ids: Array) -> str:
+        return " ".join(self.words.words[number] for number in ids if number)
+
+    def errors(self, network: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
+        """Percent of wrong answers: per task, their mean as `score`, and how many tasks failed."""
+        task = torch.cat([batch.task for batch in batches])
+        wrong = torch.cat([answer(network, batch)[0].argmax(1) != batch.answer for batch in batches])
+        percent = {number: 100 * wrong[task == number].float().mean().item() for number in self.task.tasks}
+        mean = sum(percent.values()) / len(percent)
+        failed = sum(error > FAILED for error in percent.values())
+        return {
+            "score": round(mean, 4),
+            "failed": float(failed),
+            **{f"task {number}": round(error, 3) for number, error in percent.items()},
+        }
+
+
+def vectors(network: nn.Module, batch: Batch) -> tuple[Any, Any]:
+    """Memory and question of a batch as the network reads them (two of each for the two parts of a joint network)."""
+    sentences = network.encode(batch.sentences)  # type: ignore[operator]
+    questions = network.encode_question(batch.questions)  # type: ignore[operator]
+    if isinstance(sentences, tuple):
+        return tuple(rows[batch.memory] for rows in sentences), tuple(rows[batch.question] for rows in questions)
+    return sentences[batch.memory], questions[batch.question]
+
+
+def answer(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Scores [batch, answers] and looks [batch, hops, slots] of a network."""
+    memory, question = vectors(network, batch)
+    scores, looks = network(memory, batch.present, batch.times, question)
+    return scores, looks
+
+
+class BabiExperiment:
+    """What all recipes share: data, the order of batches, measuring and rendering."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, config: Config, slots: int) -> None:
+        self.config = config
+        self.data = BabiData(read_table(Task, config.task, f"{config.where}: [task]"))
+        self.generator = torch.Generator().manual_seed(config.seed)
+        lengths = self.data.train.lengths(self.data.task.memory)
+        self.order = Order(lengths, slots, self.generator)
+
+    def next_batch(self) -> Batch:
+        """The next training batch, its times jittered."""
+        task = self.data.task
+        return self.data.train.batch(next(self.order), task.memory, task.jitter, self.generator)
+
+    def validate(self) -> dict[str, float]:
+        """Errors on the held-out stories that choose the weights."""
+        return self.data.errors(self.network, self.data.batches(self.data.choosing))
+
+    def test(self) -> dict[str, float]:
+        """Errors on the held-out stories that choose nothing."""
+        return self.data.errors(self.network, self.data.batches(self.data.measuring))
+
+    def samples(self) -> str:
+        """Of every task one question, with its story and where each hop looked (in percent; * marks support)."""
+        numbers = [int(np.flatnonzero(self.data.measuring.task == task)[0]) for task in self.data.task.tasks]
+        return "\n\n".join(as_text(self.data.case(self.network, number)) for number in numbers)
+
+    def figures(self) -> dict[str, bytes]:
+        """Where the hops looked, over a few stories of at most 12 sentences."""
+        cases = []
+        for task in self.data.task.tasks:
+            of_task = np.flatnonzero(self.data.measuring.task == task)
+            lengths = self.data.measuring.lengths(self.data.task.memory)[of_task]
+            fitting = of_task[(lengths >= 4) & (lengths <= 12)]
+            if task in SHOWN and len(fitting):
+                cases.append(self.data.case(self.network, int(fitting[-1])))
+        return {"attention.png": draw(cases)} if cases else {}
+
+    def graphs(self) -> Graphs:
+        """What the exporter needs; only the joint network is made to be served."""
+        raise TrainingError(f"{self.config.where}: expected a joint network to export, got a plain memory network")
+
+    def state(self) -> dict[str, Tensor]:
+        """Where the order of batches stands."""
+        return self.order.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continues from there."""
+        self.order.load_state(state)
