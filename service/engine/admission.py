@@ -1,0 +1,27 @@
+"""Bounds on what may wait. Pure: counts in, a retry time out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import OverCapacity
+
+SHORTEST_RETRY = 0.01  # seconds
+LONGEST_RETRY = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the engine accepts."""
+
+    waiting_steps: int = 8192  # over all sessions; a chunk of T counts T
+    max_batch: int = 128  # rows of one run
+
+
+def admit(waiting: int, steps: int, steps_per_second: float, limits: Limits) -> None:
+    """Raises OverCapacity, with the time that the line needs to move up by half, if the steps do not fit in it."""
+    if waiting + steps <= limits.waiting_steps:
+        return
+    wait = waiting / 2 / steps_per_second if steps_per_second > 0 else LONGEST_RETRY
+    retry_after = min(max(wait, SHORTEST_RETRY), LONGEST_RETRY)
+    raise OverCapacity("steps waiting on this server", limits.waiting_steps, retry_after=retry_after)

@@ -1,0 +1,111 @@
+"""What has been accepted and is not settled: the only place that counts it, queues it and takes it out again."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import StepGap
+from ..hosting.model import Model
+from ..sessions.live import LiveSession
+from .pools import Pool
+from .scheduler import Scheduler
+from .work import Stage, StepWork, Work
+
+
+class Backlog:
+    """Accepted work, and the slots that it uses."""
+
+    def __init__(self) -> None:
+        self._scheduler: Scheduler[Work] = Scheduler()
+        self._pools: dict[tuple[str, int], Pool] = {}
+        self._ready = asyncio.Event()  # something waits for its turn
+        self._empty = asyncio.Event()  # everything accepted is settled
+        self._empty.set()
+        self.steps = 0  # accepted and not settled
+
+    def __repr__(self) -> str:
+        return f"<Backlog: {self.steps} steps | {self._scheduler!r}>"
+
+    def pool_of(self, model: Model) -> Pool:
+        """Where the states of a model's sessions lie."""
+        key = (model.model_id, model.version)
+        if key not in self._pools:
+            self._pools[key] = Pool(model.state)
+        return self._pools[key]
+
+    async def wait_ready(self) -> None:
+        """Returns when something waits for its turn."""
+        await self._ready.wait()
+
+    async def wait_empty(self) -> None:
+        """Returns when everything accepted is settled."""
+        await self._empty.wait()
+
+    def add(self, work: Work) -> None:
+        """Counts new work. It must be scheduled when its session has nothing older."""
+        self.steps += work.length
+        self._empty.clear()
+
+    def schedule(self, work: Work) -> None:
+        """Lets work wait for its turn, or for its chunk's next one."""
+        work.stage = Stage.WAITING
+        self._scheduler.add(work)
+        self._ready.set()
+
+    def schedule_next(self, session: LiveSession) -> None:
+        """Lets a session's oldest work wait for its turn, if there is any."""
+        if session.works:
+            work = session.works[0]
+            assert isinstance(work, StepWork)
+            self.schedule(work)
+
+    def next_batch(self) -> list[Work]:
+        """Takes out what runs next."""
+        batch = self._scheduler.next_batch()
+        if not batch:
+            self._ready.clear()
+        return batch
+
+    def scratch_of(self, work: StepWork) -> int:
+        """The slot for the state after a step, other than the session's own."""
+        if work.scratch is None:
+            work.scratch = self.pool_of(work.model).take()
+        return work.scratch
+
+    def settle(self, work: Work) -> None:
+        """Takes out work whose outcome is known, with its scratch slot."""
+        work.stage = Stage.SETTLED
+        if isinstance(work, StepWork) and work.scratch is not None:
+            self.pool_of(work.model).free(work.scratch)
+            work.scratch = None
+        self.steps -= work.length
+        if not self.steps:
+            self._empty.set()
+
+    def fail(self, work: Work, error: Exception) -> None:
+        """Takes out work that failed. Its number is the next again, so what was pipelined behind it leaves a gap."""
+        if isinstance(work, StepWork):
+            for behind in self._take_out(work):
+                self._end(behind, StepGap(behind.span.first_step, work.span.first_step))
+        self._end(work, error)
+
+    def abandon(self, work: Work, error: Exception) -> bool:
+        """Fails work unless its commit has begun; tells whether it did."""
+        if work.stage in (Stage.COMMITTING, Stage.SETTLED):
+            return False
+        self.fail(work, error)
+        return True
+
+    def _take_out(self, work: StepWork) -> list[StepWork]:
+        session = work.session
+        session.rules.fail(work.span)
+        behind = []
+        while (last := session.works.pop()) is not work:
+            assert isinstance(last, StepWork)
+            behind.append(last)
+        return behind[::-1]
+
+    def _end(self, work: Work, error: Exception) -> None:
+        self._scheduler.remove(work)
+        self.settle(work)
+        work.end(error)

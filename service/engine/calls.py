@@ -1,0 +1,162 @@
+"""Unary calls: a step or a tell, and questions.
+
+What a call is accepted for, its commit checks. Any other answer of the step table is given only when the copy was known
+to be the store's head at some moment after the call came in; until then the call waits, and reads the table again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from ..errors import (
+    DeadlineExceeded,
+    OutcomeUnknown,
+    SessionReplaced,
+    StateConflict,
+    StepGap,
+    TapeheadError,
+)
+from ..hosting.model import Model
+from ..sessions.live import GoAgain, Live, LiveSession
+from ..sessions.messages import Asked, StepAnswer, StepMessage
+from ..sessions.session import Accept, InFlight, Stored, Verdict
+from ..store.base import Key
+from .commits import LostRace
+from .intake import Intake, span_of
+from .work import ReadWork, StepWork
+
+MAX_ROUNDS = 16  # through the table, for a session that others keep moving
+
+
+class Calls:
+    """Carries out unary calls on sessions, and questions on whole stories."""
+
+    def __init__(self, live: Live, intake: Intake) -> None:
+        self._live = live
+        self._intake = intake
+
+    async def model_of(self, key: Key, incarnation: bytes | None) -> Model:
+        """The model of a session. Raises SessionNotFound, SessionExpired, SessionReplaced, StateCorrupt."""
+        return (await self._fetch(key, incarnation)).model
+
+    async def step(
+        self,
+        key: Key,
+        incarnation: bytes | None,
+        message: StepMessage,
+        client_id: str,
+        *,
+        deadline: float | None = None,
+    ) -> tuple[StepAnswer, bytes]:
+        """Advances a session by one message; returns the answer and the session's incarnation.
+
+        `deadline` is in seconds from now. When it passes, or the call is cancelled, before the commit has begun,
+        nothing was changed; afterwards the outcome is unknown to the caller, and the step goes its way.
+        """
+        work: list[StepWork] = []  # the one that is accepted, if any
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._step(key, incarnation, message, client_id, work)
+        except TimeoutError:
+            timed_out = DeadlineExceeded(key.session_id, message.first_step)
+            if not work or work[-1].abandon(timed_out):
+                raise timed_out from None
+            raise OutcomeUnknown(key.session_id, message.first_step, "deadline") from None
+        except asyncio.CancelledError:
+            if work:
+                work[-1].abandon(OutcomeUnknown(key.session_id, message.first_step, "cancelled"))
+            raise
+
+    async def ask_session(
+        self, key: Key, incarnation: bytes | None, question: np.ndarray, *, minimum_step: int = 0
+    ) -> Asked:
+        """Asks about a session's story; `question` holds word ids. Raises StepGap below `minimum_step`."""
+        for _ in range(MAX_ROUNDS):
+            live = await self._fetch(key, incarnation)
+            try:
+                await self._live.confirm(live)
+                if live.rules.committed_step < minimum_step:
+                    raise StepGap(minimum_step, live.rules.committed_step + 1)
+                return await self._answer(self._intake.read(live.model, "ask", {"question": question}, live))
+            except GoAgain:
+                continue
+        raise StateConflict(key.session_id)
+
+    async def ask_story(self, model: Model, story: np.ndarray, question: np.ndarray) -> Asked:
+        """Asks about a whole story: word ids [sentences, words] and [words]."""
+        return await self._answer(self._intake.read(model, "answer", {"story": story, "question": question}, None))
+
+    async def _step(
+        self,
+        key: Key,
+        incarnation: bytes | None,
+        message: StepMessage,
+        client_id: str,
+        accepted: list[StepWork],
+    ) -> tuple[StepAnswer, bytes]:
+        races = 0
+        for _ in range(MAX_ROUNDS):
+            live = await self._fetch(key, incarnation)
+            try:
+                verdict = await self._verdict(live, message)
+                if isinstance(verdict, Stored):
+                    answer = await self._intake.stored_answer(live, verdict)
+                else:
+                    work = self._intake.accept(live, message, origin=None, client_id=client_id)
+                    accepted.append(work)
+                    answer = await asyncio.shield(work.answer)
+                return answer, live.head.incarnation
+            except LostRace:
+                races += 1
+                if races == 2:
+                    break
+            except GoAgain:
+                continue
+        raise StateConflict(key.session_id)
+
+    async def _verdict(self, live: LiveSession, message: StepMessage) -> Accept | Stored:
+        """What the table says, once it may be said. Returns without anything awaited after the last reading."""
+        seen = live.confirmations
+        for is_last_round in [False] * MAX_ROUNDS + [True]:
+            if live.is_gone or live.is_opening:
+                raise GoAgain
+            verdict = self._judge(live, message)
+            if isinstance(verdict, Accept):
+                return verdict
+            is_confirmed = live.confirmations > seen and (isinstance(verdict, Stored) or not live.works)
+            if not isinstance(verdict, InFlight) and (is_confirmed or is_last_round):
+                if isinstance(verdict, TapeheadError):
+                    raise verdict
+                return verdict
+            if live.works:
+                await live.wait_settled()
+            else:
+                await self._live.confirm(live)
+        raise GoAgain
+
+    def _judge(self, live: LiveSession, message: StepMessage) -> Verdict | TapeheadError:
+        try:
+            return live.rules.judge(span_of(message))
+        except TapeheadError as error:
+            return error
+
+    async def _fetch(self, key: Key, incarnation: bytes | None) -> LiveSession:
+        for _ in range(MAX_ROUNDS):
+            live = await self._live.fetch(key)
+            if incarnation is None or live.head.incarnation == incarnation:
+                return live
+            try:
+                await self._live.confirm(live)
+            except GoAgain:
+                continue
+            raise SessionReplaced(key.session_id)
+        raise StateConflict(key.session_id)
+
+    async def _answer(self, work: ReadWork) -> Asked:
+        try:
+            return await asyncio.shield(work.answer)
+        except asyncio.CancelledError:
+            self._intake.withdraw(work)
+            raise

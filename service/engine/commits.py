@@ -1,0 +1,128 @@
+"""Commits what has run, and settles it by what the store says.
+
+A commit is sent once. Applied: the new state is the session's, and only now is the caller answered. Lost: the copy is
+dropped and the store's head decides what the caller hears. Unknown: the session leaves memory, and nobody guesses.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ..clock import Clock
+from ..errors import OutcomeUnknown, StoreFull, StoreUnavailable, TapeheadError
+from ..sessions.answers import encode_answer, fresh_answer
+from ..sessions.live import GoAgain, state_layout
+from ..store.base import Applied, Commit, Head, Lost, Store
+from .backlog import Backlog
+from .observer import Observer
+from .rate import Rate
+from .work import Stage, StepWork
+
+log = logging.getLogger(__name__)
+
+
+class LostRace(GoAgain):
+    """Another writer of the same epoch committed first."""
+
+
+class Committer:
+    """Writes finished messages and answers their callers."""
+
+    def __init__(self, backlog: Backlog, store: Store, rate: Rate, observer: Observer, clock: Clock) -> None:
+        self._backlog = backlog
+        self._store = store
+        self._rate = rate
+        self._observer = observer
+        self._clock = clock
+        self.committed_steps = 0
+
+    async def commit(self, works: list[StepWork]) -> None:
+        """Commits messages of different sessions together; each has an outcome of its own."""
+        started = self._clock.monotonic()
+        try:
+            outcomes = await self._store.commit([self._commit_of(work) for work in works])
+        except StoreFull as error:
+            for work in works:
+                self._not_stored(work, error)
+        except TapeheadError as error:
+            for work in works:
+                self._unknown(work, error)
+        except Exception:
+            log.exception("the store failed in a commit")
+            for work in works:
+                self._unknown(work, StoreUnavailable("it failed"))
+        else:
+            seconds = self._clock.monotonic() - started
+            for work, outcome in zip(works, outcomes, strict=True):
+                if isinstance(outcome, Applied):
+                    self._applied(work, outcome.head, seconds)
+                elif isinstance(outcome, Lost):
+                    self._lost(work, outcome)
+                else:
+                    self._damaged(work, outcome.error)
+
+    def _commit_of(self, work: StepWork) -> Commit:
+        live = work.session
+        assert work.scratch is not None
+        work.stage = Stage.COMMITTING
+        work.result = {name: np.stack([step[name] for step in work.collected]) for name in work.outputs}
+        return Commit(
+            key=live.key,
+            incarnation=live.head.incarnation,
+            epoch=live.head.epoch,
+            answer=encode_answer(work.message, work.result),
+            state=state_layout(work.model).encode(self._backlog.pool_of(work.model).row(work.scratch)),
+            fingerprint=work.model.fingerprint,
+            client_id=work.client_id,
+            release_through=live.rules.release_through(work.span, work.message.acknowledged_step),
+        )
+
+    def _applied(self, work: StepWork, head: Head, seconds: float) -> None:
+        live = work.session
+        live.works.popleft()
+        live.rules.commit(work.span, head.oldest_kept_answer)
+        live.head = head
+        live.confirmations += 1
+        if not live.is_gone:
+            assert work.scratch is not None
+            live.slot, work.scratch = work.scratch, live.slot
+        self._backlog.settle(work)
+        self._count(work, seconds)
+        if not work.answer.done():
+            work.answer.set_result(fresh_answer(work.message, work.result, committed_step=head.committed_step))
+        attachment = live.attachment
+        if attachment is not None and attachment is not work.origin:
+            attachment.end(attachment.taken_over_by(work.client_id))
+        if not live.is_gone:
+            self._backlog.schedule_next(live)
+
+    def _lost(self, work: StepWork, outcome: Lost) -> None:
+        live, found = work.session, outcome.found
+        error = live.lost_to(found, work.origin, work.client_id)
+        is_race = work.origin is None and isinstance(found, Head) and live.is_opening_of(found)
+        live.drop(error)
+        self._backlog.fail(work, LostRace() if is_race else error)
+
+    def _not_stored(self, work: StepWork, error: TapeheadError) -> None:
+        """The store took nothing: the session is as it was. A stream ends: its next step would fare no better."""
+        if work.origin is not None:
+            work.origin.end(error)
+        self._backlog.fail(work, error)
+
+    def _damaged(self, work: StepWork, error: TapeheadError) -> None:
+        work.session.drop(error)
+        self._backlog.fail(work, error)
+
+    def _unknown(self, work: StepWork, error: TapeheadError) -> None:
+        live = work.session
+        live.drop(error)
+        unary = OutcomeUnknown(live.key.session_id, work.span.first_step, "store")
+        self._backlog.fail(work, error if work.origin is not None else unary)
+
+    def _count(self, work: StepWork, seconds: float) -> None:
+        self.committed_steps += work.length
+        self._rate.add(work.length)
+        queued = work.started_at - work.submitted_at
+        self._observer.message_done(work.model.model_id, work.length, queued, work.infer_seconds, seconds)

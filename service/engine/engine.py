@@ -1,0 +1,161 @@
+"""The engine: schedule -> stack -> run -> unstack -> commit -> reply.
+
+One loop for every kind of model: it knows entries, never networks. Steps of different sessions share a run; while one
+batch commits, the next one, of other sessions, runs. A run fails its own steps at most, never the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..clock import Clock
+from ..errors import ModelFailed, ModelNonFinite
+from ..hosting.model import Model
+from ..sessions.messages import Arrays, Asked
+from ..store.base import Store
+from .admission import Limits
+from .backlog import Backlog
+from .commits import Committer
+from .finite import non_finite_rows
+from .intake import Intake
+from .observer import Observer
+from .pools import Pool
+from .rate import Rate
+from .work import ReadWork, Stage, StepWork, Work
+
+log = logging.getLogger(__name__)
+
+INLINE_SECONDS = 0.002  # a run predicted to take longer leaves the event loop for the compute thread
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """Counters since the start, and what waits at the moment."""
+
+    committed_steps: int
+    questions: int
+    batches: int
+    replayed_answers: int
+    waiting_steps: int
+
+
+class Engine:
+    """Runs accepted work in batches."""
+
+    def __init__(self, store: Store, observer: Observer, clock: Clock, limits: Limits) -> None:
+        rate = Rate(clock)
+        self._observer = observer
+        self._clock = clock
+        self._backlog = Backlog()
+        self._committer = Committer(self._backlog, store, rate, observer, clock)
+        self._commits: set[asyncio.Task[None]] = set()
+        self._compute = ThreadPoolExecutor(1, "tapehead-compute")
+        self._batches = self._questions = 0
+        self.intake = Intake(self._backlog, store, rate, observer, clock, limits)
+
+    def pool_of(self, model: Model) -> Pool:
+        """Where the states of a model's sessions lie."""
+        return self._backlog.pool_of(model)
+
+    def statistics(self) -> EngineStatistics:
+        return EngineStatistics(
+            committed_steps=self._committer.committed_steps,
+            questions=self._questions,
+            batches=self._batches,
+            replayed_answers=self.intake.replayed_answers,
+            waiting_steps=self._backlog.steps,
+        )
+
+    async def run(self) -> None:
+        """Runs what waits, for ever; cancelled to stop."""
+        while True:
+            await self._backlog.wait_ready()
+            batch = self._backlog.next_batch()
+            if batch:
+                await self._turn(batch)
+                await asyncio.sleep(0)  # lets in what has arrived meanwhile, so that it joins the next batch
+
+    async def wait_empty(self) -> None:
+        """Returns when everything accepted is settled."""
+        await self._backlog.wait_empty()
+
+    def close(self) -> None:
+        """Ends the compute thread."""
+        self._compute.shutdown()
+
+    async def _turn(self, batch: Sequence[Work]) -> None:
+        started = self._clock.monotonic()
+        for work in batch:
+            work.begin(started)
+        inputs, state = self._stack(batch)
+        try:
+            outputs, next_state = await self._run(batch[0], len(batch), inputs, state)
+        except Exception:
+            await self._find_culprit(batch)
+            return
+        seconds = self._clock.monotonic() - started
+        self._batches += 1
+        self._observer.batch_run(batch[0].model.model_id, batch[0].entry, len(batch), seconds)
+        finished = self._unstack(batch, outputs, next_state, seconds)
+        if finished:
+            task = asyncio.create_task(self._committer.commit(finished))
+            self._commits.add(task)
+            task.add_done_callback(self._commits.discard)
+
+    def _stack(self, batch: Sequence[Work]) -> tuple[Arrays, Arrays]:
+        inputs = {name: np.stack([work.inputs[name][work.done_steps] for work in batch]) for name in batch[0].inputs}
+        if batch[0].live is None:
+            return inputs, {}
+        return inputs, self.pool_of(batch[0].model).stack([work.slot for work in batch])
+
+    async def _run(self, work: Work, size: int, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+        run = work.model.runner.run
+        if work.model.seconds_per_run(work.entry, size) <= INLINE_SECONDS:
+            return run(work.entry, inputs, state, work.outputs)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._compute, run, work.entry, inputs, state, work.outputs)
+
+    async def _find_culprit(self, batch: Sequence[Work]) -> None:
+        """Runs the rows of a failed batch one by one, so that only those that fail alone are failed."""
+        if len(batch) == 1:
+            log.exception("model %s, entry %s: the run failed", batch[0].model.model_id, batch[0].entry)
+            self._backlog.abandon(batch[0], ModelFailed(batch[0].model.model_id, batch[0].current_step))
+            return
+        for work in batch:
+            if work.stage is Stage.RUNNING:
+                await self._turn([work])
+
+    def _unstack(self, batch: Sequence[Work], outputs: Arrays, next_state: Arrays, seconds: float) -> list[StepWork]:
+        """Gives each row its outputs and its next state; returns the messages whose last step this was."""
+        model, entry = batch[0].model, batch[0].model.entries[batch[0].entry]
+        for row, tensor in non_finite_rows([*entry.outputs, *model.state], {**outputs, **next_state}).items():
+            self._backlog.abandon(batch[row], ModelNonFinite(tensor, batch[row].current_step))
+        rows = [row for row, work in enumerate(batch) if work.stage is Stage.RUNNING]  # those not taken out meanwhile
+        if next_state and rows:
+            states = next_state if len(rows) == len(batch) else {name: a[rows] for name, a in next_state.items()}
+            steps = [work for work in (batch[row] for row in rows) if isinstance(work, StepWork)]
+            self.pool_of(model).unstack([self._backlog.scratch_of(work) for work in steps], states)
+        finished = []
+        for row in rows:
+            work = batch[row]
+            work.collect({name: array[row] for name, array in outputs.items()}, seconds)
+            if not work.is_complete:
+                self._backlog.schedule(work)
+            elif isinstance(work, StepWork):
+                finished.append(work)
+            elif isinstance(work, ReadWork):
+                self._answer(work)
+        return finished
+
+    def _answer(self, work: ReadWork) -> None:
+        self._backlog.settle(work)
+        self._questions += 1
+        self._observer.question_done(work.model.model_id, work.started_at - work.submitted_at, work.infer_seconds)
+        if not work.answer.done():
+            work.answer.set_result(Asked(work.collected[0], work.seen_step, work.told))

@@ -1,0 +1,140 @@
+"""Takes work in: reads the step table, admits, and finds the answers of what was sent before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+
+import numpy as np
+
+from ..clock import Clock
+from ..errors import AnswerReleased, TapeheadError
+from ..hosting.model import Model
+from ..sessions.answers import decode_answer
+from ..sessions.attachment import Attachment
+from ..sessions.live import GoAgain, LiveSession
+from ..sessions.messages import Arrays, StepAnswer, StepMessage
+from ..sessions.session import Accept, InFlight, Span, Stored
+from ..store.base import Store
+from .admission import Limits, admit
+from .backlog import Backlog
+from .observer import Observer
+from .rate import Rate
+from .work import ReadWork, StepWork
+
+
+class Intake:
+    """The engine's front: decides at once, without waiting, what becomes of a message."""
+
+    def __init__(
+        self, backlog: Backlog, store: Store, rate: Rate, observer: Observer, clock: Clock, limits: Limits
+    ) -> None:
+        self._backlog = backlog
+        self._store = store
+        self._rate = rate
+        self._observer = observer
+        self._clock = clock
+        self._limits = limits
+        self.replayed_answers = 0
+
+    def submit(self, live: LiveSession, message: StepMessage, origin: Attachment) -> Awaitable[StepAnswer]:
+        """Reads the step table for a stream, in the order of calls. Awaiting gives the answer, or raises."""
+        span = span_of(message)
+        try:
+            verdict = live.rules.judge(span)
+            if isinstance(verdict, Accept):
+                return self.accept(live, message, origin=origin, client_id=origin.client_id).answer
+        except TapeheadError as error:
+            self._observer.rejected(type(error).__name__)
+            return _refusal(error)
+        if isinstance(verdict, InFlight):
+            return _on_stream(self.repeat_in_flight(live, verdict), live, message, origin)
+        return _on_stream(self.stored_answer(live, verdict), live, message, origin)
+
+    def accept(self, live: LiveSession, message: StepMessage, *, origin: Attachment | None, client_id: str) -> StepWork:
+        """Takes in what the table accepted. Raises OverCapacity, changing nothing."""
+        admit(self._backlog.steps, message.length, self._rate.per_second(), self._limits)
+        span = span_of(message)
+        live.rules.accept(span)
+        work = StepWork(
+            live,
+            message,
+            span,
+            origin=origin,
+            client_id=client_id,
+            now=self._clock.monotonic(),
+            batch_limit=min(live.model.max_batch, self._limits.max_batch),
+            abandon=self._backlog.abandon,
+        )
+        live.works.append(work)
+        self._backlog.add(work)
+        if live.works[0] is work:
+            self._backlog.schedule(work)
+        return work
+
+    def read(self, model: Model, entry: str, inputs: Arrays, live: LiveSession | None) -> ReadWork:
+        """Takes in a question, about a session's committed state or about its inputs alone. Raises OverCapacity."""
+        admit(self._backlog.steps, 1, self._rate.per_second(), self._limits)
+        work = ReadWork(
+            model,
+            entry,
+            {name: array[np.newaxis] for name, array in inputs.items()},
+            model.default_outputs(entry),
+            now=self._clock.monotonic(),
+            batch_limit=min(model.max_batch, self._limits.max_batch),
+            live=live,
+        )
+        self._backlog.add(work)
+        self._backlog.schedule(work)
+        return work
+
+    def withdraw(self, work: ReadWork) -> None:
+        """Takes out a question that nobody waits for any more."""
+        self._backlog.abandon(work, GoAgain())
+
+    async def repeat_in_flight(self, live: LiveSession, verdict: InFlight) -> StepAnswer:
+        """Waits for the outcome of a message that was sent before."""
+        work = next(work for work in live.works if work.span is verdict.span)
+        answer = await asyncio.shield(work.answer)
+        self._count_replay(live.model, verdict.span)
+        return replace(answer, replayed=True)
+
+    async def stored_answer(self, live: LiveSession, verdict: Stored) -> StepAnswer:
+        """Reads the stored answer of a message that was committed before: from the store and nowhere else.
+
+        Raises GoAgain if it was released, or the session replaced, since the copy was made.
+        """
+        step = verdict.span.first_step
+        answers = await self._store.answers(live.key, live.head.incarnation, step)
+        found = next((answer for answer in answers if answer.first_step == step), None)
+        if found is None:
+            raise GoAgain
+        self._count_replay(live.model, verdict.span)
+        return decode_answer(found, committed_step=live.rules.committed_step)
+
+    def _count_replay(self, model: Model, span: Span) -> None:
+        self.replayed_answers += 1
+        self._observer.replayed(model.model_id, span.step_count)
+
+
+def span_of(message: StepMessage) -> Span:
+    """What the session's rules need to know of a message."""
+    return Span(message.first_step, message.length, message.input_hash)
+
+
+async def _refusal(error: TapeheadError) -> StepAnswer:
+    raise error
+
+
+async def _on_stream(
+    answer: Awaitable[StepAnswer], live: LiveSession, message: StepMessage, origin: Attachment
+) -> StepAnswer:
+    """A stream does not go again through the table: either it has lost its place, or the answer was released."""
+    try:
+        return await answer
+    except GoAgain:
+        if origin.ended.done():
+            raise origin.ended.result() from None
+        rules = live.rules
+        raise AnswerReleased(message.first_step, rules.committed_step, rules.oldest_kept_answer) from None

@@ -1,0 +1,38 @@
+"""What the engine tells about itself, so that telemetry can count without the engine knowing how."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Hears of what has happened. Called on the hot path: an implementation adds to counters and returns."""
+
+    def batch_run(self, model_id: str, entry: str, size: int, seconds: float) -> None:
+        """A batch of `size` rows was run."""
+
+    def message_done(self, model_id: str, steps: int, queue: float, infer: float, commit: float) -> None:
+        """A message of so many steps was committed; seconds waited, run, and committed."""
+
+    def question_done(self, model_id: str, queue: float, infer: float) -> None:
+        """A question was answered; seconds waited and run."""
+
+    def replayed(self, model_id: str, steps: int) -> None:
+        """A stored answer was given again."""
+
+    def rejected(self, reason: str) -> None:
+        """A step was refused or failed, with this error class's name."""
+
+    def fingerprint_changed(self, model_id: str) -> None:
+        """A session goes on under another compute fingerprint than its last."""
+
+
+class SilentObserver:
+    """Hears and says nothing."""
+
+    def batch_run(self, model_id: str, entry: str, size: int, seconds: float) -> None: ...
+    def message_done(self, model_id: str, steps: int, queue: float, infer: float, commit: float) -> None: ...
+    def question_done(self, model_id: str, queue: float, infer: float) -> None: ...
+    def replayed(self, model_id: str, steps: int) -> None: ...
+    def rejected(self, reason: str) -> None: ...
+    def fingerprint_changed(self, model_id: str) -> None: ...

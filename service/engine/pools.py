@@ -1,0 +1,79 @@
+"""Pools: where the states of live sessions lie, one contiguous array for each state tensor of a model.
+
+A session owns a slot, which is a row of every array. A step reads its session's slot and writes a second one; which of
+the two is the session's is decided after the commit. So a state is overwritten only when its successor is durable, and
+a step that fails leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FIRST_CAPACITY = 16  # slots; doubles when it is reached
+
+
+class TensorLike(Protocol):
+    """The facts of a state tensor that a pool needs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+class Pool:
+    """The slots of one model's sessions."""
+
+    def __init__(self, tensors: Sequence[TensorLike]) -> None:
+        self._names = [tensor.name for tensor in tensors]
+        self._arrays = [np.zeros((FIRST_CAPACITY, *tensor.shape), tensor.dtype) for tensor in tensors]
+        self._capacity = FIRST_CAPACITY
+        self._free = list(range(FIRST_CAPACITY))
+
+    def __len__(self) -> int:
+        """How many slots are taken."""
+        return self._capacity - len(self._free)
+
+    def take(self) -> int:
+        """Reserves a slot, whose content is whatever was there before."""
+        if not self._free:
+            self._grow()
+        return self._free.pop()
+
+    def free(self, slot: int) -> None:
+        """Gives a slot back."""
+        self._free.append(slot)
+
+    def write(self, slot: int, arrays: Sequence[Array]) -> None:
+        """Fills a slot, in the order of the tensors."""
+        for pool, array in zip(self._arrays, arrays, strict=True):
+            pool[slot] = array
+
+    def row(self, slot: int) -> list[Array]:
+        """Views of a slot, in the order of the tensors."""
+        return [pool[slot] for pool in self._arrays]
+
+    def value(self, slot: int, name: str) -> Array:
+        """A copy of one tensor of a slot."""
+        return np.array(self._arrays[self._names.index(name)][slot])
+
+    def stack(self, slots: Sequence[int]) -> dict[str, Array]:
+        """Copies slots into a batch: tensors of shape [len(slots), ...]. The inverse of `unstack`."""
+        return {name: pool.take(slots, axis=0) for name, pool in zip(self._names, self._arrays, strict=True)}
+
+    def unstack(self, slots: Sequence[int], batch: Mapping[str, Array]) -> None:
+        """Copies the rows of a batch into slots."""
+        for name, pool in zip(self._names, self._arrays, strict=True):
+            pool[slots] = batch[name]
+
+    def _grow(self) -> None:
+        self._free.extend(range(self._capacity, 2 * self._capacity))
+        self._arrays = [np.concatenate([pool, np.zeros_like(pool)]) for pool in self._arrays]
+        self._capacity *= 2

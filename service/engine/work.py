@@ -1,0 +1,178 @@
+"""One piece of work on its way through the engine: an accepted message of a session, or a read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from enum import Enum, auto
+from typing import TypeVar
+
+from ..hosting.model import Model
+from ..sessions.attachment import Attachment
+from ..sessions.live import LiveSession
+from ..sessions.messages import Arrays, Asked, StepAnswer, StepMessage
+from ..sessions.session import Span
+
+Answered = TypeVar("Answered")
+
+
+class Stage(Enum):
+    """How far work has come."""
+
+    WAITING = auto()  # for its turn
+    RUNNING = auto()  # in a batch, or between two steps of a chunk
+    COMMITTING = auto()  # the store has been asked: the outcome is the store's to tell
+    SETTLED = auto()  # answered, one way or the other
+
+
+class Work:
+    """What the scheduler, the run and the commit need to know of one message or read."""
+
+    def __init__(
+        self,
+        model: Model,
+        entry: str,
+        inputs: Arrays,
+        outputs: tuple[str, ...],
+        *,
+        length: int,
+        now: float,
+        batch_limit: int,
+        live: LiveSession | None = None,
+    ) -> None:
+        self.model = model
+        self.entry = entry
+        self.inputs = inputs  # each [length, ...]
+        self.outputs = outputs
+        self.length = length  # steps
+        self.live = live
+        self.batch_limit = batch_limit
+        shapes = tuple(array.shape[1:] for array in inputs.values())
+        self.batch_key: Hashable = (model.model_id, model.version, entry, outputs, shapes)
+        self.stage = Stage.WAITING
+        self.done_steps = 0
+        self.collected: list[Arrays] = []  # the outputs of each step done
+        self.submitted_at = now  # seconds, monotonic
+        self.started_at = 0.0
+        self.infer_seconds = 0.0
+
+    @property
+    def slot(self) -> int:
+        """Where the state for the next run lies."""
+        assert self.live is not None
+        return self.live.slot
+
+    @property
+    def current_step(self) -> int:
+        """The number of the step that is run; 0 where there are no numbers."""
+        return 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self.done_steps == self.length
+
+    def begin(self, now: float) -> None:
+        """Notes that a run of it begins; `now` is in seconds, monotonic."""
+        self.stage = Stage.RUNNING
+        self.started_at = self.started_at or now
+
+    def collect(self, outputs: Arrays, seconds: float) -> None:
+        """Takes what one step gave, and the run's time."""
+        self.collected.append(outputs)
+        self.done_steps += 1
+        self.infer_seconds += seconds
+
+    def end(self, error: Exception) -> None:
+        """Gives the error to whoever waits."""
+        raise NotImplementedError
+
+
+class StepWork(Work):
+    """An accepted message of a session."""
+
+    def __init__(
+        self,
+        live: LiveSession,
+        message: StepMessage,
+        span: Span,
+        *,
+        origin: Attachment | None,
+        client_id: str,
+        now: float,
+        batch_limit: int,
+        abandon: Callable[[Work, Exception], bool],
+    ) -> None:
+        super().__init__(
+            live.model,
+            message.entry,
+            message.inputs,
+            message.outputs,
+            length=message.length,
+            now=now,
+            batch_limit=batch_limit,
+            live=live,
+        )
+        self.message = message
+        self.span = span
+        self.origin = origin
+        self.client_id = client_id
+        self.scratch: int | None = None  # the slot of the state after the steps done
+        self.result: Arrays = {}  # all outputs, each with a time axis, once complete
+        self.answer: asyncio.Future[StepAnswer] = asyncio.get_running_loop().create_future()
+        self._abandon = abandon
+
+    @property
+    def session(self) -> LiveSession:
+        assert self.live is not None
+        return self.live
+
+    @property
+    def slot(self) -> int:
+        return self.session.slot if self.scratch is None else self.scratch
+
+    @property
+    def current_step(self) -> int:
+        return self.span.first_step + self.done_steps
+
+    def abandon(self, error: Exception) -> bool:
+        """Takes it out, unless its commit has begun; tells whether it did."""
+        return self._abandon(self, error)
+
+    def end(self, error: Exception) -> None:
+        _end(self.answer, error)
+
+
+class ReadWork(Work):
+    """A question: it reads a session's state, or none, and changes nothing."""
+
+    def __init__(
+        self,
+        model: Model,
+        entry: str,
+        inputs: Arrays,
+        outputs: tuple[str, ...],
+        *,
+        now: float,
+        batch_limit: int,
+        live: LiveSession | None = None,
+    ) -> None:
+        super().__init__(model, entry, inputs, outputs, length=1, now=now, batch_limit=batch_limit, live=live)
+        self.seen_step = 0
+        self.told = 0
+        self.answer: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
+
+    def begin(self, now: float) -> None:
+        """Notes which state is read: it is copied into the batch right after."""
+        super().begin(now)
+        if self.live is not None:
+            self.seen_step = self.live.rules.committed_step
+            self.told = self.live.told
+
+    def end(self, error: Exception) -> None:
+        _end(self.answer, error)
+
+
+def _end(future: asyncio.Future[Answered], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # whoever waits still gets it; that nobody may wait is no fault

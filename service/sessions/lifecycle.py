@@ -1,0 +1,303 @@
+"""The life of a session apart from its steps: created, opened, looked at, listed, deleted, expired."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..clock import Clock
+from ..errors import (
+    AnswerReleased,
+    FingerprintMismatch,
+    InvalidField,
+    ModelMismatch,
+    SessionExists,
+    SessionReplaced,
+    SessionTakenOver,
+    StateConflict,
+    StateRegressed,
+    TapeheadError,
+)
+from ..hosting.model import Model
+from ..hosting.repository import Repository
+from ..store.base import Applied, Birth, Durability, Head, Key, Lost, Opened, Store, Tombstone
+from .answers import decode_answer
+from .attachment import Attachment, Stepper
+from .identity import CreateSpec, check_session_id, checked, named, request_hash
+from .live import GoAgain, Live, LiveSession, gone, state_layout
+
+DEFAULT_WINDOW = 64  # steps
+MAX_ROUNDS = 4  # of an open that others race with
+RENEW_AT = 1 / 3  # of the time to live
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What is told about a session."""
+
+    session_id: str
+    head: Head
+    attached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpec:
+    """Asks to stream into a session."""
+
+    session_id: str = ""
+    incarnation: bytes | None = None  # the one to go on with; such an open never creates
+    last_received_step: int | None = None
+    client_id: str = ""
+    previous_client_id: str = ""
+    create: CreateSpec | None = None
+    strict_fingerprint: bool = False
+
+
+class Lifecycle:
+    """Creates, opens and ends sessions; the store decides every race."""
+
+    def __init__(
+        self, store: Store, live: Live, repository: Repository, stepper: Stepper, clock: Clock, *, default_ttl: float
+    ) -> None:
+        self._store = store
+        self._live = live
+        self._repository = repository
+        self._stepper = stepper
+        self._clock = clock
+        self._default_ttl = default_ttl
+
+    @property
+    def store_durability(self) -> Durability:
+        """What every commit survives."""
+        return self._store.durability
+
+    async def create(self, owner: str, spec: CreateSpec) -> SessionView:
+        """Creates a session at step 0, or returns the one that the same request created before.
+
+        Raises InvalidField, ModelNotFound, SessionExists; SessionNotFound or SessionExpired for a late repeat of a
+        request whose session is gone.
+        """
+        is_named = bool(spec.session_id)
+        request = request_hash(spec)
+        spec = named(owner, checked(spec))
+        if spec.durability is not None and spec.durability > self._store.durability:
+            raise InvalidField("durability", f"at most {self._store.durability.name}", spec.durability.name)
+        model = self._repository.get(spec.model_id, spec.model_version)
+        key = Key(owner, spec.session_id)
+        birth = Birth(
+            model_id=model.model_id,
+            model_version=model.version,
+            window=spec.window or DEFAULT_WINDOW,
+            ttl=spec.ttl or self._default_ttl,
+            request_hash=request,
+            labels=dict(spec.labels),
+        )
+        incarnation = secrets.token_bytes(16)
+        state = state_layout(model).encode([model.initial_state[tensor.name] for tensor in model.state])
+        outcome = await self._store.create(key, birth, incarnation, state, "")
+        if isinstance(outcome, Lost) and isinstance(outcome.found, Tombstone):
+            # An id that follows from its request is never made again, nor is what this very request made.
+            if not is_named or (request and outcome.found.request_hash == request):
+                raise gone(key.session_id, outcome.found)
+            outcome = await self._store.replace(key, birth, incarnation, state, "")
+        if isinstance(outcome, Applied):
+            return self._view(key, outcome.head)
+        if isinstance(outcome.found, Head) and request and outcome.found.birth.request_hash == request:
+            return self._view(key, outcome.found)
+        raise SessionExists(key.session_id)
+
+    async def get(self, key: Key, incarnation: bytes | None) -> SessionView:
+        """What the store knows of a session."""
+        return self._view(key, await self._head(key, incarnation))
+
+    async def list(
+        self, owner: str, *, after: str, limit: int, model_id: str, labels: Mapping[str, str], attached: bool | None
+    ) -> tuple[list[SessionView], str]:
+        """A page of the owner's sessions, and the id to go on after; that is empty at the end."""
+        views: list[SessionView] = []
+        while len(views) < limit:
+            page = await self._store.list(owner, after, limit)
+            for session_id, head in page:
+                after = session_id
+                view = self._view(Key(owner, session_id), head)
+                if _matches(view, model_id, labels, attached):
+                    views.append(view)
+                    if len(views) == limit:
+                        break
+            else:
+                if len(page) < limit:
+                    return views, ""
+        return views, after
+
+    async def delete(self, key: Key, incarnation: bytes | None) -> Head:
+        """Ends a session; whoever streams into it hears that it is gone. Returns its last head."""
+        async with self._live.door(key):
+            outcome = await self._store.delete(key, incarnation)
+            if isinstance(outcome, Lost):
+                raise self._lost(key, outcome)
+            live = self._live.peek(key)
+            if live is not None:
+                live.drop(gone(key.session_id, None))
+            return outcome.head
+
+    async def expire(self, limit: int) -> int:
+        """Ends at most `limit` sessions that were not used for their time to live; returns how many."""
+        return await self._store.expire(limit)
+
+    async def watch(self) -> None:
+        """Looks after attached sessions: ends the streams of those that were opened elsewhere, renews the others."""
+        for live in self._live:
+            if live.attachment is None:
+                continue
+            try:
+                await self._live.confirm(live)
+                await self._renew(live)
+            except (GoAgain, TapeheadError):
+                continue  # dropped, or the store is away: the next commit, or the next look, says more
+
+    async def _renew(self, live: LiveSession) -> None:
+        head, now = live.head, self._clock.now()
+        if now - head.last_use_time < head.birth.ttl * RENEW_AT:
+            return
+        if await self._store.renew(live.key, head.incarnation, head.epoch) and live.head is head:
+            live.head = replace(head, last_use_time=now)
+
+    # --- opening ------------------------------------------------------------------------------------------------------
+
+    async def open(self, owner: str, spec: OpenSpec) -> Attachment:
+        """Opens a session for a stream: the newest open wins. Refusals come before anybody is fenced.
+
+        Raises SessionNotFound, SessionExpired, SessionReplaced, ModelMismatch, StateRegressed, AnswerReleased,
+        FingerprintMismatch, and what `create` raises.
+        """
+        if spec.session_id:
+            check_session_id(spec.session_id)
+        elif spec.create is None:
+            raise InvalidField("session_id", "the session to open", "nothing, and no 'create'")
+        key = await self._existing(owner, spec)
+        async with self._live.door(key):
+            for _ in range(MAX_ROUNDS):
+                attachment = await self._try_open(key, spec)
+                if attachment is not None:
+                    return attachment
+        raise StateConflict(key.session_id)
+
+    async def _try_open(self, key: Key, spec: OpenSpec) -> Attachment | None:
+        """One try; None if the session was replaced, or its copy dropped, meanwhile."""
+        head = await self._head(key, spec.incarnation)
+        model = self._repository.get(head.birth.model_id, head.birth.model_version)
+        self._check(key, head, model, spec)
+        copy = self._live.peek(key)
+        try:
+            if copy is not None:
+                await self._quiet(copy, spec.client_id)
+            outcome = await self._store.open(key, head.incarnation, spec.client_id)
+            if isinstance(outcome, Lost):
+                return None
+            live = await self._copy(key, outcome, spec)
+            return await self._attach(live, model, outcome.before, spec)
+        finally:
+            if copy is not None:
+                copy.is_opening = False
+
+    async def _existing(self, owner: str, spec: OpenSpec) -> Key:
+        """The session's key, after creating it where the request allows that."""
+        if spec.session_id:
+            found = await self._store.head(Key(owner, spec.session_id))
+            if isinstance(found, Head) or spec.create is None or spec.incarnation is not None:
+                return Key(owner, spec.session_id)
+        assert spec.create is not None
+        try:
+            view = await self.create(owner, replace(spec.create, session_id=spec.session_id))
+        except SessionExists:
+            return Key(owner, spec.session_id)  # somebody else was faster
+        return Key(owner, view.session_id)
+
+    def _check(self, key: Key, head: Head, model: Model, spec: OpenSpec) -> None:
+        wanted = spec.create
+        if (
+            wanted is not None
+            and wanted.model_id
+            and (wanted.model_id != head.birth.model_id or wanted.model_version not in (0, head.birth.model_version))
+        ):
+            raise ModelMismatch(
+                key.session_id,
+                f"'{head.birth.model_id}' version {head.birth.model_version}",
+                f"'{wanted.model_id}'" + (f" version {wanted.model_version}" if wanted.model_version else ""),
+            )
+        last = spec.last_received_step
+        if last is not None and last > head.committed_step:
+            raise StateRegressed(key.session_id, head.committed_step, last)
+        if last is not None and last < head.oldest_kept_answer - 1:
+            raise AnswerReleased(last + 1, head.committed_step, head.oldest_kept_answer)
+        if spec.strict_fingerprint and head.fingerprint not in ("", model.fingerprint):
+            raise FingerprintMismatch(key.session_id, head.fingerprint, model.fingerprint)
+
+    async def _quiet(self, live: LiveSession, opener: str) -> None:
+        """Ends the old stream, drops what has not begun, and lets the commit in flight end."""
+        live.is_opening = True  # until the open is over, calls go again instead of joining this copy
+        if live.attachment is not None:
+            live.attachment.end(live.attachment.taken_over_by(opener))
+        live.abandon_works(None, GoAgain())
+        await live.wait_settled()
+
+    async def _copy(self, key: Key, opened: Opened, spec: OpenSpec) -> LiveSession:
+        """The session in memory as of this opening: the copy there is, if it equals the head before; else a new one."""
+        live = self._live.peek(key)
+        if live is not None and live.is_copy_of(opened.before):
+            live.head = opened.after
+            live.confirmations += 1
+        elif live is not None:
+            live.drop(StateConflict(key.session_id))
+        live = await self._live.fetch_inside_door(key)
+        if not live.is_opening_of(opened.after):
+            same = bool(live.head.last_writer) and live.head.last_writer in (spec.client_id, spec.previous_client_id)
+            raise SessionTakenOver(key.session_id, same_client=same)
+        return live
+
+    async def _attach(self, live: LiveSession, model: Model, before: Head, spec: OpenSpec) -> Attachment | None:
+        head = live.head
+        replays = []
+        if spec.last_received_step is not None and spec.last_received_step < head.committed_step:
+            answers = await self._store.answers(live.key, head.incarnation, spec.last_received_step + 1)
+            replays = [decode_answer(answer, committed_step=head.committed_step) for answer in answers]
+            if live.is_gone:
+                return None
+        attachment = Attachment(
+            live,
+            self._stepper,
+            client_id=spec.client_id,
+            previous_client_id=spec.previous_client_id,
+            replays=replays,
+            fingerprint_changed=before.fingerprint not in ("", model.fingerprint),
+        )
+        live.attachment = attachment
+        return attachment
+
+    async def _head(self, key: Key, incarnation: bytes | None) -> Head:
+        check_session_id(key.session_id)
+        found = await self._store.head(key)
+        if not isinstance(found, Head):
+            raise gone(key.session_id, found)
+        if incarnation is not None and found.incarnation != incarnation:
+            raise SessionReplaced(key.session_id)
+        return found
+
+    def _lost(self, key: Key, outcome: Lost) -> TapeheadError:
+        if isinstance(outcome.found, Head):
+            return SessionReplaced(key.session_id)
+        return gone(key.session_id, outcome.found)
+
+    def _view(self, key: Key, head: Head) -> SessionView:
+        live = self._live.peek(key)
+        return SessionView(key.session_id, head, attached=live is not None and live.attachment is not None)
+
+
+def _matches(view: SessionView, model_id: str, labels: Mapping[str, str], attached: bool | None) -> bool:
+    birth = view.head.birth
+    return (
+        (not model_id or birth.model_id == model_id)
+        and labels.items() <= birth.labels.items()
+        and (attached is None or view.attached == attached)
+    )
