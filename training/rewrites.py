@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import DeduplicateInitializersPass
 from onnxscript.rewriter import pattern, rewrite
 
+LARGEST_SHARED = 2**30  # elements of a constant that is looked for twice: any
 LARGEST_NORM_BOUND = 1e-5  # a lower bound up to this only guards against a division by zero
 
 
@@ -22,7 +25,10 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         pattern.RewriteRule(_divided_by_norm, _normalized, _only_guards),
         pattern.RewriteRule(_two_additions, _sum),
     ]
-    return rewrite(model, pattern_rewrite_rules=pattern.RewriteRuleSet(rules))
+    simplified = ir.from_proto(rewrite(model, pattern_rewrite_rules=pattern.RewriteRuleSet(rules)))
+    # A network that uses its weights several times has them in the graph once for each time.
+    DeduplicateInitializersPass(size_limit=LARGEST_SHARED)(simplified)
+    return ir.to_proto(simplified)
 
 
 # PyTorch's softplus becomes linear above a threshold; ONNX's is exact everywhere.
@@ -52,7 +58,7 @@ def _joins_ends(
 
 
 def _wrap(op: Any, x: Any, **_: Any) -> Any:
-    pads = op.initializer(_tensor(np.array([0, 0, 1, 0, 0, 1], np.int64)), name=f"{x.name}.ring")
+    pads = op.initializer(ir.tensor(np.array([0, 0, 1, 0, 0, 1], np.int64)), name=f"{x.name}.ring")
     return op.Pad(x, pads, mode="wrap")
 
 
@@ -81,9 +87,3 @@ def _constant(value: Any) -> Any:
     """The number that a value always is, or None."""
     array = value.const_value
     return array.numpy().item() if array is not None and array.size == 1 else None
-
-
-def _tensor(array: Any) -> Any:
-    from onnxscript import ir
-
-    return ir.tensor(array)

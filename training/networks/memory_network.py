@@ -36,6 +36,8 @@ class MemoryNetwork(nn.Module):
     linear: attention without softmax. Training may start this way and switch (the paper's linear start).
     """
 
+    place: Tensor  # [sentence_words, size]: what each word of a sentence is weighed by
+
     def __init__(
         self,
         *,

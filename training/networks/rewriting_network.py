@@ -50,7 +50,8 @@ class RewritingNetwork(nn.Module):
 
     def encode(self, sentences: Tensor) -> Tensor:
         """Vectors [..., size] of sentences [..., words] of word ids; questions are sentences like any other."""
-        return self.join(nn.functional.embedding(sentences, self.table, padding_idx=0).flatten(-2))
+        encoded: Tensor = self.join(nn.functional.embedding(sentences, self.table, padding_idx=0).flatten(-2))
+        return encoded
 
     def forward(self, memory: Tensor, present: Tensor, times: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of the answers [batch, answers] and where the question looked at each hop [batch, hops, slots].
@@ -90,7 +91,7 @@ class RewritingNetwork(nn.Module):
         return self.take(found), weights
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.size // self.heads)).transpose(1, 2)
+        return x.reshape(*x.shape[:-1], self.heads, self.size // self.heads).transpose(1, 2)
 
 
 class JointNetwork(nn.Module):
@@ -137,8 +138,8 @@ class JointNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Scores of the answers [batch, answers], and where the question looked at each hop [batch, hops, slots].
 
-        memory: both networks' vectors, [batch, slots, size] and [batch, the same or fewer, kept, residual size]; present
-        and times as in the parts; question: both networks' vectors of it.
+        memory: both networks' vectors, [batch, slots, size] and [batch, the same or fewer, kept, residual size];
+        present and times as in the parts; question: both networks' vectors of it.
         """
         y, added, looks = self.parts(memory, present, times, question)
         return y + added, looks

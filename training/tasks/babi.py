@@ -8,7 +8,10 @@ from ..experiment import Experiment
 from .babi_joint import JointExperiment
 from .babi_memory import MemoryExperiment
 
-KINDS = {"joint": JointExperiment, "memory": MemoryExperiment}
+KINDS: dict[str, type[JointExperiment] | type[MemoryExperiment]] = {
+    "joint": JointExperiment,
+    "memory": MemoryExperiment,
+}
 
 
 def build(config: Config) -> Experiment:

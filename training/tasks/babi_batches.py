@@ -59,7 +59,8 @@ class Questions:
 
     def lengths(self, memory: int) -> NDArray[np.int64]:
         """How many sentences each question looks at, at most `memory`."""
-        return np.minimum(self.end - self.first, memory)
+        told: NDArray[np.int64] = np.minimum(self.end - self.first, memory)
+        return told
 
     def batch(
         self, which: NDArray[np.int64], memory: int, jitter: float = 0.0, random: torch.Generator | None = None
@@ -86,7 +87,7 @@ class Questions:
             sentences=torch.from_numpy(self.sentences[distinct]),
             memory=torch.from_numpy(rows),
             present=torch.from_numpy(present),
-            times=torch.from_numpy(np.ascontiguousarray(times)),
+            times=torch.from_numpy(times.copy()),
             questions=torch.from_numpy(self.sentences[asked]),
             question=torch.from_numpy(question),
             answer=torch.from_numpy(self.answer[which]),
@@ -108,7 +109,7 @@ def _jitter(
     merit[moment >= (length + idle)[:, None]] = 2.0
     chosen = np.sort(np.where(np.argsort(np.argsort(merit, axis=1), axis=1) < length[:, None], moment, moments), axis=1)
     jittered = chosen[:, :slots] + 1  # oldest last: column c is the sentence told c before the newest
-    return np.ascontiguousarray(np.where(jittered <= moments, jittered, times[:, ::-1])[:, ::-1])
+    return np.where(jittered <= moments, jittered, times[:, ::-1])[:, ::-1]
 
 
 class Order:

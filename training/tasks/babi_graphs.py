@@ -47,6 +47,8 @@ class Tell(nn.Module):
 class Ask(nn.Module):
     """Answers a question about what was told; the state stays as it is."""
 
+    times: Tensor  # [1, slots]
+
     def __init__(self, network: JointNetwork) -> None:
         super().__init__()
         self.network = network
@@ -59,7 +61,7 @@ class Ask(nn.Module):
         present = self.times <= length  # [batch, slots]; length is [batch, 1]
         times = self.times.expand(memory.shape[0], -1)
         kept = self.network.residual
-        small = residual.unflatten(-1, (len(kept.tables), kept.size))
+        small = residual.reshape(-1, kept.memory, len(kept.tables), kept.size)
         scores, looks = self.network((memory, small), present, times, asked)
         return torch.softmax(scores, dim=-1), seen(looks)
 

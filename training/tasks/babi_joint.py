@@ -102,7 +102,7 @@ class JointExperiment(BabiExperiment):
         nn.utils.clip_grad_norm_([*self.joint.residual.parameters(), *self.joint.gate.parameters()], self.recipe.clip)
 
     def graphs(self) -> Graphs:
-        """The entries `tell`, `ask` and `answer`, with real questions of every task as probes and random words as checks."""
+        """The entries `tell`, `ask` and `answer`; a real question of every task as probe, random words as checks."""
         return Graphs(
             manifest=manifest(self.joint, self.data.words),
             modules=modules(self.joint),
