@@ -208,7 +208,7 @@ class Store(Protocol):
         """
 
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
-        """Reads at most `limit` live sessions of the owner whose ids come after `after`, in the order of ids (UTF-8)."""
+        """Reads at most `limit` live sessions of the owner whose ids come after `after`, in UTF-8 order of ids."""
 
     async def close(self) -> None:
         """Waits for what was asked before and releases the store. No call but `close` may follow."""

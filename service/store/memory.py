@@ -48,7 +48,7 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._places: dict[Key, _Session | Tombstone] = {}
         self._ids: dict[str, list[str]] = {}  # of live sessions, sorted, by owner
-        # When to look at a place again, at or before its end; one that was used meanwhile is put back with its new time.
+        # When to look at a place again, at or before its end; one that was used meanwhile is put back with its new end.
         self._due: list[tuple[float, str, str]] = []
 
     def __repr__(self) -> str:
