@@ -46,7 +46,6 @@ class Intake:
             if isinstance(verdict, Accept):
                 return self.accept(live, message, origin=origin, client_id=origin.client_id).answer
         except TapeheadError as error:
-            self._observer.rejected(type(error).__name__)
             return _refusal(error)
         if isinstance(verdict, InFlight):
             return _on_stream(self.repeat_in_flight(live, verdict), live, message, origin)

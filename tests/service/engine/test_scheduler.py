@@ -1,0 +1,63 @@
+"""The order of runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.engine.scheduler import Scheduler
+
+
+@dataclass(eq=False)
+class Waiting:
+    name: str
+    batch_key: str
+    batch_limit: int = 2
+
+
+def names(batch: list[Waiting]) -> str:
+    return " ".join(work.name for work in batch)
+
+
+def test_work_of_one_key_runs_together_in_order_up_to_the_limit() -> None:
+    scheduler: Scheduler[Waiting] = Scheduler()
+    for name in "abc":
+        scheduler.add(Waiting(name, "k"))
+
+    assert [names(scheduler.next_batch()), names(scheduler.next_batch()), names(scheduler.next_batch())] == [
+        "a b",
+        "c",
+        "",
+    ]
+
+
+def test_keys_take_turns() -> None:
+    scheduler: Scheduler[Waiting] = Scheduler()
+    for name, key in [("a", "k"), ("b", "k"), ("c", "k"), ("x", "l"), ("y", "l"), ("z", "l")]:
+        scheduler.add(Waiting(name, key))
+
+    assert [names(scheduler.next_batch()) for _ in range(4)] == ["a b", "x y", "c", "z"]
+
+
+def test_a_chunk_goes_to_the_end_of_the_line_after_each_step() -> None:
+    scheduler: Scheduler[Waiting] = Scheduler()
+    chunk, single = Waiting("chunk", "k", 1), Waiting("single", "k", 1)
+    scheduler.add(chunk)
+    scheduler.add(single)
+
+    [first] = scheduler.next_batch()
+    scheduler.add(first)
+
+    assert names(scheduler.next_batch()) == "single"
+
+
+def test_work_taken_out_does_not_run() -> None:
+    scheduler: Scheduler[Waiting] = Scheduler()
+    gone, stays = Waiting("gone", "k"), Waiting("stays", "k")
+    scheduler.add(gone)
+    scheduler.add(stays)
+
+    scheduler.remove(gone)
+    scheduler.remove(gone)
+
+    assert repr(scheduler) == "<Scheduler: 1 waiting | 1 batch keys>"
+    assert names(scheduler.next_batch()) == "stays"
