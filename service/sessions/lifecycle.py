@@ -78,9 +78,9 @@ class Lifecycle:
         Raises InvalidField, ModelNotFound, SessionExists; SessionNotFound or SessionExpired for a late repeat of a
         request whose session is gone.
         """
+        request = request_hash(checked(spec))
         is_named = bool(spec.session_id)
-        request = request_hash(spec)
-        spec = named(owner, checked(spec))
+        spec = named(owner, spec)
         if spec.durability is not None and spec.durability > self._store.durability:
             raise InvalidField("durability", f"at most {self._store.durability.name}", spec.durability.name)
         model = self._repository.get(spec.model_id, spec.model_version)
