@@ -1,0 +1,223 @@
+"""The client for asyncio programs.
+
+async with tapehead.aio.connect() as client, client.session("ntm-copy") as session:
+    async for result in session.stream(rows):
+        print(result.step, result.output)
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+import grpc
+
+from tapehead.catalogs import Models, Sessions
+from tapehead.connection import Connection
+from tapehead.conversation import Conversation
+from tapehead.errors import StepPayloadMismatch
+from tapehead.hashing import step_hash
+from tapehead.opening import Opening, create_request
+from tapehead.results import Answer, ServerInfo, StepResult
+from tapehead.resume_token import ResumeToken
+from tapehead.session import Session
+from tapehead.signature import Signature
+from tapehead.tensors import Array, to_message
+from tapehead.v1 import question_service_pb2, server_service_pb2, session_service_pb2
+
+__all__ = ["Client", "Conversation", "Models", "Session", "Sessions", "connect"]
+
+
+def connect(
+    server: str | None = None,
+    *,
+    token: str | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
+    connect_timeout: float = 10.0,
+    reconnect_timeout: float = 60.0,
+) -> Client:
+    """A client of the server at HOST:PORT; else of TAPEHEAD_SERVER, else of 127.0.0.1:8001.
+
+    `token` (else TAPEHEAD_TOKEN) says who calls; `credentials` are gRPC's, for TLS. `connect_timeout` and
+    `reconnect_timeout`, in seconds, bound the wait for a server that never answered and for one that did.
+    Nothing is sent before the first call.
+    """
+    return Client(
+        Connection(
+            server,
+            token=token,
+            credentials=credentials,
+            connect_timeout=connect_timeout,
+            reconnect_timeout=reconnect_timeout,
+        )
+    )
+
+
+class Client:
+    """One server, one event loop; made by `connect`. Closing it closes the sessions that it opened."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.client_id = uuid.uuid4().hex  # of unary steps; a session object draws its own
+        self.sessions = Sessions(connection)
+        self.models = Models(connection)
+        self._signatures: dict[tuple[str, int], Signature] = {}
+        self._open_sessions: set[Session] = set()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.connection.server} | {len(self._open_sessions)} open sessions>"
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        for session in list(self._open_sessions):
+            await session.close()
+        await self.connection.close()
+
+    # --- sessions -----------------------------------------------------------------------------------------------------
+
+    def session(
+        self,
+        model_id: str | None = None,
+        session_id: str | None = None,
+        *,
+        resume: ResumeToken | None = None,
+        model_version: int = 0,
+        window: int = 64,
+        labels: Mapping[str, str] | None = None,
+        durability: str | None = None,
+        ttl: float | None = None,
+        outputs: Sequence[str] = (),
+        create: bool = True,
+        durable_token: bool = False,
+        strict_fingerprint: bool = False,
+    ) -> Session:
+        """A session to be used as `async with`.
+
+        It is created with the `model_id` unless it exists (never with `create=False`); without a `session_id` the
+        server draws one. `resume` goes on from another session object's token instead. `window` is in steps, `ttl` in
+        seconds, `durability` one of disk, process and memory; what is not given is the server's default. `outputs`
+        names the outputs of every step that names none itself.
+
+        With `durable_token` the window counts from the last token given to `saved`, so that an application that
+        restarts from that token never finds an answer released.
+        """
+        creation = None
+        if create and model_id is not None and resume is None:
+            creation = create_request(
+                model_id,
+                session_id,
+                model_version=model_version,
+                labels=labels,
+                durability=durability,
+                window=window,
+                ttl=ttl,
+            )
+        return Session(
+            self,
+            Opening(
+                session_id=session_id or "",
+                create=creation,
+                resume=resume,
+                outputs=tuple(outputs),
+                durable_token=durable_token,
+                strict_fingerprint=strict_fingerprint,
+            ),
+        )
+
+    async def step(
+        self,
+        session_id: str,
+        step: int,
+        inputs: Mapping[str, Array],
+        *,
+        step_count: int = 0,
+        outputs: Sequence[str] = (),
+        incarnation: str = "",
+    ) -> StepResult:
+        """Takes step number `step` (or, with a `step_count`, the chunk from it) without a stream.
+
+        `inputs` are arrays of exactly the model's element types, by input name. Repeatable: the same number with the
+        same inputs gives the same answer, once taken.
+        """
+        request = session_service_pb2.StepRequest(
+            session_id=session_id,
+            incarnation=incarnation,
+            step=step,
+            step_count=step_count,
+            inputs=[to_message(name, array) for name, array in inputs.items()],
+            outputs=outputs,
+            client_id=self.client_id,
+        )
+        answer = await self.connection.call(
+            self.connection.sessions.Step, request, session_service_pb2.StepResponse, session_id=session_id
+        )
+        if answer.result.input_hash != step_hash(step_count, inputs, outputs):
+            raise StepPayloadMismatch(f"step {step} of the session '{session_id}' has another input: it is another's")
+        return StepResult.from_message(answer.result)
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self,
+        story: str | Sequence[str],
+        question: str,
+        *,
+        model_id: str = "babi-qa",
+        model_version: int = 0,
+        answer_count: int = 3,
+    ) -> Answer:
+        """Answers a question about a whole story: sentences, or a text with one sentence a line."""
+        lines = story.splitlines() if isinstance(story, str) else story
+        request = question_service_pb2.AskRequest(
+            story=question_service_pb2.Story(sentences=[line for line in lines if line.strip()]),
+            model_id=model_id,
+            model_version=model_version,
+            question=question,
+            answer_count=answer_count,
+        )
+        method = self.connection.questions.Ask
+        return Answer.from_message(await self.connection.call(method, request, question_service_pb2.AskResponse))
+
+    async def conversation(
+        self,
+        model_id: str | None = "babi-qa",
+        session_id: str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        durability: str | None = None,
+    ) -> Conversation:
+        """A story that grows: a new one, or the one that the session holds already."""
+        info = await self.sessions.find(session_id) if session_id else None
+        if info is None:
+            request = create_request(model_id or "", session_id, labels=labels, durability=durability)
+            info = await self.sessions.create(request)
+        return Conversation(self.connection, info)
+
+    # --- the server ---------------------------------------------------------------------------------------------------
+
+    async def server(self) -> ServerInfo:
+        """The server's version, settings and parts."""
+        request, answer = server_service_pb2.GetServerRequest(), server_service_pb2.GetServerResponse
+        return ServerInfo.from_message(await self.connection.call(self.connection.servers.GetServer, request, answer))
+
+    async def signature(self, model_id: str, version: int) -> Signature:
+        """What the steps of a model take; asked for once."""
+        if (model_id, version) not in self._signatures:
+            info = await self.models.get(model_id, version)
+            assert info.manifest is not None
+            self._signatures[model_id, version] = Signature.from_manifest(info.manifest)
+        return self._signatures[model_id, version]
+
+    def opened(self, session: Session) -> None:
+        self._open_sessions.add(session)
+
+    def closed(self, session: Session) -> None:
+        self._open_sessions.discard(session)

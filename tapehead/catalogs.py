@@ -1,0 +1,97 @@
+"""What a server has: its sessions and its models."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+from tapehead.connection import Connection
+from tapehead.errors import NotFound
+from tapehead.results import ModelInfo, SessionInfo
+from tapehead.v1 import model_service_pb2, session_pb2, session_service_pb2
+
+PAGE = 100  # entries a call
+
+_STATES = {"attached": session_pb2.Session.STATE_ATTACHED, "parked": session_pb2.Session.STATE_PARKED}
+
+
+class Sessions:
+    """The caller's sessions."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def list(
+        self, *, model_id: str = "", labels: Mapping[str, str] | None = None, state: str | None = None
+    ) -> list[SessionInfo]:
+        """Every session, or those of a model, with all of these labels, in this state (attached, parked)."""
+        return [info async for info in self.iterate(model_id=model_id, labels=labels, state=state)]
+
+    async def iterate(
+        self, *, model_id: str = "", labels: Mapping[str, str] | None = None, state: str | None = None
+    ) -> AsyncIterator[SessionInfo]:
+        """As `list`, a page at a time, in the order of the ids."""
+        if state is not None and state not in _STATES:
+            raise ValueError(f"state: expected {' or '.join(_STATES)}, got '{state}'")
+        request = session_service_pb2.ListSessionsRequest(
+            page_size=PAGE, model_id=model_id, labels=labels, state=_STATES[state] if state else None
+        )
+        method, answer = self._connection.sessions.ListSessions, session_service_pb2.ListSessionsResponse
+        while True:
+            page = await self._connection.call(method, request, answer)
+            for message in page.sessions:
+                yield SessionInfo.from_message(message)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def get(self, session_id: str, *, incarnation: str = "") -> SessionInfo:
+        request = session_service_pb2.GetSessionRequest(session_id=session_id, incarnation=incarnation)
+        method, answer = self._connection.sessions.GetSession, session_service_pb2.GetSessionResponse
+        return SessionInfo.from_message(
+            (await self._connection.call(method, request, answer, session_id=session_id)).session
+        )
+
+    async def find(self, session_id: str) -> SessionInfo | None:
+        """The session, or None if there is none."""
+        try:
+            return await self.get(session_id)
+        except NotFound:
+            return None
+
+    async def create(self, request: session_service_pb2.CreateSessionRequest) -> SessionInfo:
+        method, answer = self._connection.sessions.CreateSession, session_service_pb2.CreateSessionResponse
+        return SessionInfo.from_message((await self._connection.call(method, request, answer)).session)
+
+    async def delete(self, session_id: str, *, incarnation: str = "") -> int:
+        """Deletes a session with its state and answers; returns the last step that it had committed.
+
+        Sent once: after a failure of the way, whether the session is gone can be asked by `find`.
+        """
+        request = session_service_pb2.DeleteSessionRequest(session_id=session_id, incarnation=incarnation)
+        method, answer = self._connection.sessions.DeleteSession, session_service_pb2.DeleteSessionResponse
+        return (await self._connection.call_once(method, request, answer, session_id=session_id)).committed_step
+
+
+class Models:
+    """The served models."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def list(self) -> list[ModelInfo]:
+        request = model_service_pb2.ListModelsRequest(page_size=PAGE)
+        method, answer = self._connection.models.ListModels, model_service_pb2.ListModelsResponse
+        models: list[ModelInfo] = []
+        while True:
+            page = await self._connection.call(method, request, answer)
+            models += [ModelInfo.from_message(message) for message in page.models]
+            if not page.next_page_token:
+                return models
+            request.page_token = page.next_page_token
+
+    async def get(self, model_id: str, version: int = 0) -> ModelInfo:
+        """A model with its manifest, in its newest version unless another is named."""
+        request = model_service_pb2.GetModelRequest(model_id=model_id, version=version)
+        method, answer = self._connection.models.GetModel, model_service_pb2.GetModelResponse
+        message = await self._connection.call(method, request, answer)
+        return ModelInfo.from_message(message.model, message.manifest)

@@ -1,0 +1,138 @@
+"""The way to a server: its address, one channel, and calls whose failures are this package's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from tapehead.errors import TapeheadError
+from tapehead.reconnect import Patience, may_reconnect
+from tapehead.status import from_rpc_error
+from tapehead.v1 import (
+    model_service_pb2_grpc,
+    question_service_pb2_grpc,
+    server_service_pb2_grpc,
+    session_service_pb2_grpc,
+)
+from tapehead.v1.session_service_pb2 import StreamStepsRequest, StreamStepsResponse
+
+DEFAULT_SERVER = "127.0.0.1:8001"
+CALL_TIMEOUT = 60.0  # seconds, of one attempt of a unary call
+LARGEST_MESSAGE = 1 << 30  # bytes; the server's own limits lie below and come with a reason
+
+_CHANNEL_OPTIONS = (
+    ("grpc.http2.bdp_probe", 0),  # what a slow reader does not take stays with the server
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # in spite of its name: how long one attempt to connect may take
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+    ("grpc.keepalive_time_ms", 30_000),  # a server that vanished without a word is noticed within
+    ("grpc.keepalive_timeout_ms", 10_000),  # these two together
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+    ("grpc.max_send_message_length", LARGEST_MESSAGE),
+)
+
+END_OF_STREAM: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the published types lack it
+M = TypeVar("M", bound=Message)
+Call = grpc.aio.StreamStreamCall[StreamStepsRequest, StreamStepsResponse]
+
+
+def server_address(server: str | None) -> str:
+    """The address to use: the argument, else TAPEHEAD_SERVER, else this machine."""
+    address = server or os.environ.get("TAPEHEAD_SERVER") or DEFAULT_SERVER
+    if "://" in address or ":" not in address:
+        raise ValueError(f"server: expected HOST:PORT, got '{address}'")
+    return address
+
+
+class Connection:
+    """One channel to one server, for one event loop.
+
+    `connect_timeout` bounds the wait for a server that was never reached, `reconnect_timeout` for one that was;
+    both in seconds.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        token: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        connect_timeout: float = 10.0,
+        reconnect_timeout: float = 60.0,
+    ) -> None:
+        self.server = server_address(server)
+        self.connect_timeout = connect_timeout
+        self.reconnect_timeout = reconnect_timeout
+        self._was_reached = False
+        self._token = token if token is not None else os.environ.get("TAPEHEAD_TOKEN")
+        options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if _is_loopback(self.server) else 1))
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(self.server, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(self.server, credentials, options=options)
+        # The generated stubs carry no types; what they take and give is typed where they are called.
+        self.sessions: Any = session_service_pb2_grpc.SessionServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self.questions: Any = question_service_pb2_grpc.QuestionServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self.models: Any = model_service_pb2_grpc.ModelServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self.servers: Any = server_service_pb2_grpc.ServerServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def patience(self) -> Patience:
+        return Patience(self.reconnect_timeout if self._was_reached else self.connect_timeout)
+
+    def reached(self) -> None:
+        """The server answered."""
+        self._was_reached = True
+
+    def error(self, error: grpc.aio.AioRpcError) -> TapeheadError:
+        return from_rpc_error(error, self.server)
+
+    async def call(self, method: Any, request: Message, answer: type[M], *, session_id: str = "") -> M:
+        """Makes a repeatable call, again and again while the server is not there, until patience runs out."""
+        patience = self.patience()
+        while True:
+            try:
+                return await self.call_once(method, request, answer, session_id=session_id)
+            except TapeheadError as error:
+                delay = patience.next_delay(asyncio.get_running_loop().time(), error.retry_after)
+                if error.code is not grpc.StatusCode.UNAVAILABLE or not may_reconnect(error) or delay is None:
+                    raise
+            await asyncio.sleep(delay)
+
+    async def call_once(self, method: Any, request: Message, answer: type[M], *, session_id: str = "") -> M:
+        """Makes a call that must not be repeated blindly."""
+        try:
+            reply = await method(request, timeout=CALL_TIMEOUT, metadata=self._metadata(session_id))
+        except grpc.aio.AioRpcError as error:
+            raise self.error(error) from None
+        self.reached()
+        assert isinstance(reply, answer)
+        return reply
+
+    def stream_steps(self, session_id: str) -> Call:
+        """Begins a stream; the caller cancels it."""
+        call: Call = self.sessions.StreamSteps(metadata=self._metadata(session_id))
+        return call
+
+    async def close(self) -> None:
+        await self._channel.close(None)
+
+    def _metadata(self, session_id: str) -> tuple[tuple[str, str], ...]:
+        # The id lets a load balancer send a session's calls to one replica; nothing depends on it.
+        affinity = (("tapehead-session-id", session_id),) if session_id else ()
+        authorization = (("authorization", f"Bearer {self._token}"),) if self._token else ()
+        return affinity + authorization
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

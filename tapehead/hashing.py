@@ -1,0 +1,43 @@
+"""The hash by which a client tells its own step from another's.
+
+The form is canonical: whatever order tensors and output names come in, the same step has the same hash. The service
+computes the same from what it receives, and a test compares both with recorded values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def step_hash(step_count: int, inputs: Mapping[str, NDArray[np.generic]], outputs: Iterable[str]) -> bytes:
+    """SHA-256 (32 bytes) of a step or chunk; `step_count` is 0 for a single step without the leading axis."""
+    digest = hashlib.sha256(b"tapehead.step.v1\0" + _u32(step_count))
+    for name in sorted(inputs):
+        array = inputs[name]
+        raw = np.asarray(array, array.dtype.newbyteorder("<")).tobytes()
+        digest.update(_text(name) + _text(array.dtype.name) + _u32(array.ndim))
+        digest.update(struct.pack(f"<{array.ndim}q", *array.shape))
+        digest.update(struct.pack("<Q", len(raw)) + raw)
+    wanted = sorted(set(outputs))
+    digest.update(_u32(len(wanted)) + b"".join(map(_text, wanted)))
+    return digest.digest()
+
+
+def tell_hash(sentences: Iterable[str]) -> bytes:
+    """SHA-256 (32 bytes) of sentences, as they are sent."""
+    encoded = [_text(sentence) for sentence in sentences]
+    return hashlib.sha256(b"tapehead.tell.v1\0" + _u32(len(encoded)) + b"".join(encoded)).digest()
+
+
+def _u32(number: int) -> bytes:
+    return struct.pack("<I", number)
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return _u32(len(encoded)) + encoded

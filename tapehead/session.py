@@ -1,0 +1,177 @@
+"""A session as asyncio programs use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tapehead.errors import SessionClosed
+from tapehead.hashing import step_hash
+from tapehead.opening import Opening
+from tapehead.results import StepResult
+from tapehead.resume_token import ResumeToken
+from tapehead.signature import Signature, length
+from tapehead.standing import Standing
+from tapehead.streaming import StepStream
+from tapehead.tensors import to_message
+from tapehead.v1.tensor_pb2 import Tensor
+
+if TYPE_CHECKING:
+    from tapehead.aio import Client
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step or chunk in the form of the wire, without its number."""
+
+    step_count: int
+    tensors: Sequence[Tensor]
+    outputs: Sequence[str]
+    input_hash: bytes
+
+    @property
+    def steps(self) -> int:
+        return max(1, self.step_count)
+
+
+@dataclass(frozen=True, slots=True)
+class _WaitsForToken:
+    """In the queue between what `stream` sends and what it yields: only a newer saved token makes room for `steps`."""
+
+    steps: int
+
+
+class Session(Standing):
+    """A model's memory that belongs to its caller, over a stream that mends itself.
+
+    Made by `Client.session` and used as `async with`. Every answer comes once and in order, whatever breaks between
+    here and the server; what cannot be mended is raised by the step that hits it.
+    """
+
+    def __init__(self, client: Client, opening: Opening) -> None:
+        super().__init__(StepStream(client.connection, opening))
+        self._client = client
+        self._opening = opening
+        self._signature: Signature | None = None
+
+    async def __aenter__(self) -> Session:
+        await self.steps.open()
+        try:
+            info = self.info
+            self._signature = await self._client.signature(info.model_id, info.model_version)
+        except BaseException:
+            await self.steps.close()
+            raise
+        self._client.opened(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the stream. The session itself lives on in the server's store."""
+        self._client.closed(self)
+        await self.steps.close()
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    async def step(self, inputs: object, *, outputs: Sequence[str] = ()) -> StepResult:
+        """Takes one step.
+
+        `inputs` is what numpy can turn into the model's step input, or a dict of that by input name where there are
+        several. `outputs` names the outputs wanted (inspection outputs too); the session's, or the model's plain ones,
+        if empty. A step that raises changed nothing, unless the error is OutcomeUnknown or SessionClosed; the next
+        step then has the same number. A cancelled step may have been taken, and its answer is dropped.
+        """
+        return await self._answer(await self._submit(self._prepare(inputs, False, outputs), wait=False))
+
+    async def chunk(self, inputs: object, *, outputs: Sequence[str] = ()) -> StepResult:
+        """Takes as many steps as the inputs' leading axis is long, in one message and one commit."""
+        return await self._answer(await self._submit(self._prepare(inputs, True, outputs), wait=False))
+
+    async def stream(
+        self,
+        inputs: Iterable[object] | AsyncIterable[object],
+        *,
+        outputs: Sequence[str] = (),
+        chunked: bool = False,
+    ) -> AsyncIterator[StepResult]:
+        """Takes a step (or, `chunked`, a chunk) for each element, a window's worth ahead of what was answered.
+
+        Yields every answer once, in order. What was sent ahead has been taken even where the caller stops early.
+        """
+        ahead: asyncio.Queue[object] = asyncio.Queue(max(1, self.steps.log.window))
+        feeder = asyncio.create_task(self._feed(inputs, ahead, chunked, outputs), name="tapehead-feeder")
+        try:
+            while (item := await ahead.get()) is not None:
+                if isinstance(item, _WaitsForToken):
+                    if not self.steps.log.has_room(item.steps):
+                        raise self.steps.log.window_error()
+                elif isinstance(item, asyncio.Future):
+                    yield await self._answer(item)
+                else:
+                    assert isinstance(item, BaseException)
+                    raise item
+        finally:
+            feeder.cancel()
+            await asyncio.wait([feeder])
+
+    async def missed(self) -> list[StepResult]:
+        """The answers of steps that were committed but whose answers a resumed application never received.
+
+        Taking them means that their inputs are not given again: the next step follows them. An application that gives
+        the inputs again instead gets the same answers from `step`, each compared with its input.
+        """
+        return await self.steps.stored_answers()
+
+    async def _feed(
+        self,
+        inputs: Iterable[object] | AsyncIterable[object],
+        ahead: asyncio.Queue[object],
+        chunked: bool,
+        outputs: Sequence[str],
+    ) -> None:
+        try:
+            async for element in _each(inputs):
+                step = self._prepare(element, chunked, outputs)
+                if self.steps.log.durable_token and not self.steps.log.has_room(step.steps):
+                    await ahead.put(_WaitsForToken(step.steps))
+                await ahead.put(await self._submit(step, wait=True))
+            await ahead.put(None)
+        except Exception as error:
+            await ahead.put(error)
+
+    def _prepare(self, inputs: object, is_chunk: bool, outputs: Sequence[str]) -> _Step:
+        if self._signature is None:
+            raise SessionClosed("the session is not open: use it in a `with` block")
+        arrays = self._signature.arrays(inputs)
+        step_count = length(arrays) if is_chunk else 0
+        digest = step_hash(step_count, arrays, outputs or self._opening.outputs)
+        return _Step(step_count, [to_message(name, array) for name, array in arrays.items()], outputs, digest)
+
+    async def _submit(self, step: _Step, *, wait: bool) -> asyncio.Future[StepResult]:
+        return await self.steps.submit(step.step_count, step.tensors, step.outputs, step.input_hash, wait=wait)
+
+    async def _answer(self, future: asyncio.Future[StepResult]) -> StepResult:
+        result = await future
+        self.steps.log.delivered(result.last_step)
+        return result
+
+    def saved(self, token: ResumeToken) -> None:
+        """Tells a session opened with `durable_token` that `token` now lies where it survives this process."""
+        self.steps.log.saved(token)
+        self.steps.notify()
+
+
+async def _each(inputs: Iterable[object] | AsyncIterable[object]) -> AsyncIterator[object]:
+    if isinstance(inputs, AsyncIterable):
+        async for element in inputs:
+            yield element
+    else:
+        for element in inputs:
+            yield element

@@ -1,0 +1,231 @@
+"""A session over one stream after another: moves messages between the caller, the step log and gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc.aio
+
+from tapehead.connection import END_OF_STREAM, Call, Connection
+from tapehead.errors import ProtocolViolation, ServerUnreachable, SessionClosed, TapeheadError
+from tapehead.opening import Opening
+from tapehead.reconnect import Patience, may_reconnect
+from tapehead.results import StepResult
+from tapehead.resume import Message, Outcome, StepLog
+from tapehead.status import from_step_error
+from tapehead.v1.session_service_pb2 import StreamOpened, StreamStepsRequest, StreamStepsResponse
+from tapehead.v1.tensor_pb2 import Tensor
+
+OPEN_TIMEOUT = 15.0  # seconds until a stream that says nothing is given up; an open waits for a commit in flight
+GOODBYE_TIMEOUT = 1.0  # seconds that the server has to end a stream of which everything is answered
+
+
+class StepStream:
+    """Keeps a stream open for a session and answers each message exactly once, whatever breaks underneath.
+
+    One task reads, connects again and decides; one task a stream writes. Both only ask the log.
+    """
+
+    def __init__(self, connection: Connection, opening: Opening) -> None:
+        self.log = StepLog(token=opening.resume, durable_token=opening.durable_token)
+        self.reconnect_count = 0
+        self.latest_open: StreamOpened | None = None
+        self._connection = connection
+        self._opening = opening
+        self._answers: dict[Message, asyncio.Future[StepResult]] = {}
+        self._failure: TapeheadError | None = None
+        self._work = asyncio.Event()  # there may be something to write
+        self._changed = asyncio.Event()  # something came in, or everything failed
+        self._adding = asyncio.Lock()  # keeps callers that wait for room in order
+        self._task: asyncio.Task[None] | None = None
+        self._call: Call | None = None
+
+    @property
+    def client_id(self) -> str:
+        return self._opening.client_id
+
+    async def open(self) -> None:
+        """Returns once the session is open; raises what refused it."""
+        self._task = asyncio.create_task(self._keep_open(), name="tapehead-stream")
+        try:
+            await self._wait_until(lambda: self.latest_open is not None)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def submit(
+        self, step_count: int, inputs: Sequence[Tensor], outputs: Sequence[str], input_hash: bytes, *, wait: bool
+    ) -> asyncio.Future[StepResult]:
+        """Numbers a step, as soon as the window has room, and returns its answer to come.
+
+        Where only a newer saved token makes room, `wait` says whether to wait for it or to raise WindowFull.
+        """
+        steps = max(1, step_count)
+        async with self._adding:
+            if self.log.durable_token and not wait and not self.log.has_room(steps):
+                raise self.log.window_error()
+            await self._wait_until(lambda: self.log.has_room(steps))
+            message = self.log.add(step_count, inputs, outputs, input_hash)
+            answer = self._answers[message] = asyncio.get_running_loop().create_future()
+            self._settle()
+            self._work.set()
+            return answer
+
+    async def stored_answers(self) -> list[StepResult]:
+        """Takes the answers of the steps that were committed before this object asked for them."""
+        await self._wait_until(lambda: not self.log.is_replaying)
+        return [StepResult.from_message(answer) for answer in self.log.take_stored()]
+
+    def notify(self) -> None:
+        """Wakes whoever waits for room; called when the log was told something."""
+        self._changed.set()
+
+    async def close(self) -> None:
+        """Ends the stream; steps that are not answered may or may not have been taken."""
+        self._fail(SessionClosed(f"the session '{self.log.session_id}' was closed"))
+        if self._task is None:
+            return
+        if self._call is not None and not self.log.is_owed:
+            await self._say_goodbye(self._call)
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    # --- one stream after another -------------------------------------------------------------------------------------
+
+    async def _keep_open(self) -> None:
+        try:
+            await self._reopen_until_final()
+        finally:  # however it ends, nobody waits for ever
+            self._fail(SessionClosed(f"the stream of the session '{self.log.session_id}' is over"))
+
+    async def _reopen_until_final(self) -> None:
+        patience = self._connection.patience()
+        while True:
+            error = await self._run_stream(patience)
+            if self.latest_open is not None:
+                patience.limit = self._connection.reconnect_timeout
+            now = asyncio.get_running_loop().time()
+            delay = patience.next_delay(now, error.retry_after) if may_reconnect(error) else None
+            if self._failure is not None or delay is None:
+                self._fail(error)
+                return
+            await asyncio.sleep(delay)
+            self.reconnect_count += self.latest_open is not None
+
+    async def _run_stream(self, patience: Patience) -> TapeheadError:
+        """Opens a stream and reads it to its end; returns why it ended."""
+        self._call = call = self._connection.stream_steps(self.log.session_id or self._opening.session_id)
+        writer: asyncio.Task[None] | None = None
+        try:
+            await _write(call, StreamStepsRequest(open=self._opening.message(self.log)))
+            await self._receive_opened(call)
+            writer = asyncio.create_task(self._write_steps(call), name="tapehead-writer")
+            if not self.log.is_owed:
+                patience.reset()
+            while (reply := await call.read()) is not END_OF_STREAM:
+                assert isinstance(reply, StreamStepsResponse)
+                await self._receive(reply)
+                patience.reset()
+            return ServerUnreachable(f"the server at {self._connection.server} ended the stream")
+        except grpc.aio.AioRpcError as error:
+            return self._connection.error(error)
+        except TapeheadError as error:
+            return error
+        finally:
+            self.log.stop_sending()
+            if writer is not None:
+                writer.cancel()
+            call.cancel()
+
+    async def _receive_opened(self, call: Call) -> None:
+        try:
+            reply: Any = await asyncio.wait_for(call.read(), OPEN_TIMEOUT)
+        except TimeoutError:
+            raise ServerUnreachable(f"the server at {self._connection.server} did not open the session") from None
+        if reply is END_OF_STREAM:
+            raise ServerUnreachable(f"the server at {self._connection.server} ended the stream before it was open")
+        if reply.WhichOneof("message") != "opened":
+            raise ProtocolViolation("the server's first reply on a stream was not 'opened'")
+        self._connection.reached()
+        self.log.opened(reply.opened)
+        self.latest_open = reply.opened
+        self.notify()
+
+    async def _receive(self, reply: StreamStepsResponse) -> None:
+        match reply.WhichOneof("message"):
+            case "result":
+                self.log.answered(reply.result)
+            case "error":
+                self.log.failed(reply.error.step, from_step_error(reply.error))
+            case "draining":
+                self.log.stop_sending()
+            case "heartbeat":
+                return
+            case other:
+                raise ProtocolViolation(f"the server sent a message that this client does not know: {other}")
+        self._settle()
+        self._work.set()
+        self.notify()
+
+    async def _write_steps(self, call: Call) -> None:
+        while True:
+            self._work.clear()
+            while (message := self.log.next_to_send()) is not None:
+                await _write(call, StreamStepsRequest(step=message.request()))
+            await self._work.wait()
+
+    async def _say_goodbye(self, call: Call) -> None:
+        """Ends the stream from this side, so that the server counts it as done rather than as cancelled."""
+        assert self._task is not None
+        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            await call.done_writing()
+            await asyncio.wait([self._task], timeout=GOODBYE_TIMEOUT)
+
+    # --- outcomes -----------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        for outcome in self.log.take_outcomes():
+            future = self._answers.pop(outcome.message)
+            if future.done():  # the caller no longer waits for it
+                continue
+            try:
+                future.set_result(_result(outcome))
+            except TapeheadError as error:
+                _set_error(future, error)
+
+    def _fail(self, error: TapeheadError) -> None:
+        """Nothing more will be answered; the first reason stays."""
+        self._failure = self._failure or error
+        for future in self._answers.values():
+            if not future.done():
+                _set_error(future, self._failure)
+        self._answers.clear()
+        self.notify()
+
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+        while self._failure is None and not condition():
+            self._changed.clear()
+            await self._changed.wait()
+        if self._failure is not None:
+            raise self._failure
+
+
+def _result(outcome: Outcome) -> StepResult:
+    if outcome.answer is None:
+        raise outcome.error or ProtocolViolation(f"step {outcome.message.step} ended without an outcome")
+    return StepResult.from_message(outcome.answer)
+
+
+def _set_error(future: asyncio.Future[StepResult], error: TapeheadError) -> None:
+    future.set_exception(error)
+    future.exception()  # whoever no longer waits need not be warned about it
+
+
+async def _write(call: Call, request: StreamStepsRequest) -> None:
+    """Writes; if the stream is over, the reader hears why."""
+    with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        await call.write(request)
