@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
+
 from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, StateTensor
 
 from .experiment import Graphs
@@ -22,7 +23,7 @@ def write_card(
         graphs.notes.strip(),
         "## Training",
         f"```\n{manifest.provenance.command}\n```",
-        f"Update {shipped['best_update']} of {shipped['updates']} had the lowest validation score and is what is shipped; "
+        f"Update {shipped['best_update']} of {shipped['updates']} had the lowest validation score and is shipped; "
         f"{manifest.provenance.parameter_count:,} parameters, {shipped['seconds']:.0f} s on one core. "
         "`config.toml` is the complete configuration, `weights.safetensors` the weights to start from again:",
         f"```\npython -m training train CONFIG --from models/{manifest.model_id}/{manifest.version}\n"
@@ -46,7 +47,9 @@ def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
     names = results[0]["test"]
     head = "| | " + " | ".join(f"seed {result['seed']}" for result in results) + " |"
     rows = [
-        f"| {name.replace('_', ' ')} | " + " | ".join(f"{r['test'].get(name, float('nan')):.4g}" for r in results) + " |"
+        f"| {name.replace('_', ' ')} | "
+        + " | ".join(f"{r['test'].get(name, float('nan')):.4g}" for r in results)
+        + " |"
         for name in names
     ]
     rows.append("| validation score | " + " | ".join(f"{r['validation']['score']:.4g}" for r in results) + " |")

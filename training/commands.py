@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +13,14 @@ from rich.console import Console
 
 from .config import load_config
 from .errors import TrainingError
-from .figures import draw_curve
-from .train import train
+
+# What needs torch, onnx or matplotlib is imported by the command that uses it: help and mistakes answer at once.
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="An experiment, for example one of training/configs.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="An experiment, for example one of training/configs.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides an option of the file.")]
 
 
@@ -31,9 +34,15 @@ def train_command(
     overrides: Set = None,
 ) -> None:
     """Trains an experiment; prints and writes its result."""
+    from .train import train
+
     resolved = load_config(config, overrides or (), seed)
     folder = out or Path("runs") / f"{resolved.name}-seed{resolved.seed}"
-    result = train(resolved, folder, warm_start=start_from, resume=resume)
+    typed = ["python", "-m", "training", "train", str(config)]
+    typed += [] if seed is None else ["--seed", str(seed)]
+    typed += [] if start_from is None else ["--from", str(start_from)]
+    typed += [word for override in overrides or () for word in ("--set", override)]
+    result = train(resolved, folder, warm_start=start_from, resume=resume, command=shlex.join(typed))
     _print_measured(result)
     typer.echo(f"{folder}: best weights of update {result['best_update']}, {result['seconds']:.0f} s")
 
@@ -58,7 +67,7 @@ def export_command(
     beside: Annotated[list[Path] | None, typer.Option(help="Another seed's run, for the card; repeatable.")] = None,
 ) -> None:
     """Exports a run's best weights as a bundle, if onnxruntime and PyTorch agree."""
-    from .export import export  # onnx and onnxruntime, which training does not need
+    from .export import export
 
     folder = export(run, out, version, beside or ())
     size = sum(path.stat().st_size for path in folder.iterdir())
@@ -68,6 +77,8 @@ def export_command(
 @app.command()
 def plot(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
     """Draws a run's learning curve again."""
+    from .figures import draw_curve
+
     typer.echo(draw_curve(run))
 
 

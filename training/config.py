@@ -104,7 +104,13 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
 
 
 def _type_name(hint: Any) -> str:
-    names = {"int": "a whole number", "float": "a number", "str": "a string", "bool": "true or false", "dict": "a table"}
+    names = {
+        "int": "a whole number",
+        "float": "a number",
+        "str": "a string",
+        "bool": "true or false",
+        "dict": "a table",
+    }
     origin = typing.get_origin(hint) or hint
     return names.get(getattr(origin, "__name__", ""), str(hint).replace("tuple", "a list of "))
 

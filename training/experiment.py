@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
+
 from tapehead.v1.manifest_pb2 import Manifest
 
 from .config import Config

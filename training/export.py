@@ -1,6 +1,6 @@
 """Exports a trained network as a bundle: ONNX that onnxruntime runs like PyTorch, or nothing.
 
-    python -m training export runs/ntm-copy-seed1 --version 1
+python -m training export runs/ntm-copy-seed1 --version 1
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 import torch
 
 from tapehead.bundle import BundleError, graph_name, state_input, state_output, verify, write_bundle, write_manifest
@@ -92,13 +92,12 @@ def to_onnx(graphs: Graphs, entry: Entry) -> onnx.ModelProto:
         )
     assert program is not None  # None only where a file is written
     model = simplify(program.model_proto)
-    for node in model.graph.node:
-        del node.metadata_props[:]  # where in the source it came from: as large as the graph itself
-        node.ClearField("doc_string")
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
-        del value.metadata_props[:]
-    del model.metadata_props[:], model.graph.metadata_props[:]
-    del model.graph.value_info[:]
+    graph = model.graph
+    parts: list[Any] = [model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer]
+    for part in parts:  # where in the source it came from: as large as the graph itself
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")
     onnx.checker.check_model(model)
     return model
 
@@ -125,8 +124,8 @@ def compare(graphs: Graphs, files: Mapping[str, bytes]) -> float:
                 difference = _distance(one, other)
                 if not difference <= LARGEST_DIFFERENCE:
                     raise TrainingError(
-                        f"entry {name!r}, call {number}, {tensor!r}: onnxruntime and PyTorch differ by {difference:.3g}; "
-                        f"expected at most {LARGEST_DIFFERENCE:g}"
+                        f"entry {name!r}, call {number}, {tensor!r}: onnxruntime and PyTorch differ by "
+                        f"{difference:.3g}; expected at most {LARGEST_DIFFERENCE:g}"
                     )
                 largest = max(largest, difference)
             if entry.writes_state:

@@ -26,7 +26,9 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise TrainingError(f"{path}, line {number}: expected one JSON object, got {line[:60]!r}: {error}") from None
+            raise TrainingError(
+                f"{path}, line {number}: expected one JSON object, got {line[:60]!r}: {error}"
+            ) from None
     if not rows:
         raise TrainingError(f"{path}: is empty; expected one JSON object a line")
     return rows

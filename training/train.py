@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import time
 import tomllib
 from pathlib import Path
@@ -32,11 +33,14 @@ from .experiment import Experiment, build, load_weights
 from .figures import draw_curve
 
 
-def train(config: Config, folder: Path, *, warm_start: Path | None = None, resume: bool = False) -> dict[str, Any]:
+def train(
+    config: Config, folder: Path, *, warm_start: Path | None = None, resume: bool = False, command: str = ""
+) -> dict[str, Any]:
     """Trains until `config.updates` and returns the result (also result.json).
 
     `warm_start` is a bundle's folder whose weights.safetensors the network starts from. `resume` goes on from the
-    folder's checkpoint and gives the same bits as a run that was never interrupted. Raises TrainingError.
+    folder's checkpoint and gives the same bits as a run that was never interrupted. `command` is what was typed, to be
+    kept with the result. Raises TrainingError.
     """
     torch.set_num_threads(1)  # the networks are small; more threads cost more than they bring
     experiment = build(config)
@@ -85,7 +89,7 @@ def train(config: Config, folder: Path, *, warm_start: Path | None = None, resum
         _save(folder, experiment, average, {"update": update, "best": best, "seconds": seconds})
         draw_curve(folder)
         progress.set_postfix(loss=f"{row['loss']:.4g}", score=f"{measured['score']:.4g}", best=f"{best:.4g}")
-    return _finish(config, folder, experiment, seconds)
+    return _finish(config, folder, experiment, {"seconds": round(seconds, 1), "command": command})
 
 
 def _begin(config: Config, folder: Path) -> None:
@@ -102,7 +106,9 @@ def _resume(
         raise TrainingError(f"{folder}: nothing to resume; expected a checkpoint.safetensors")
     before = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     if before != tomllib.loads(write_toml(config.table())):
-        raise TrainingError(f"{folder}: its config.toml is of another configuration than {config.where} (or seed, --set)")
+        raise TrainingError(
+            f"{folder}: its config.toml is of another configuration than {config.where} (or seed, --set)"
+        )
     tensors, facts = read_tensors(folder / "checkpoint.safetensors")
     experiment.network.load_state_dict(without_prefix("network", tensors))
     unpack_optimizer(experiment.optimizer, without_prefix("optimizer", tensors), facts["optimizer"])
@@ -145,7 +151,7 @@ def _validate(experiment: Experiment) -> dict[str, float]:
         return experiment.validate()
 
 
-def _finish(config: Config, folder: Path, experiment: Experiment, seconds: float) -> dict[str, Any]:
+def _finish(config: Config, folder: Path, experiment: Experiment, facts_of_run: dict[str, Any]) -> dict[str, Any]:
     weights, facts = read_tensors(folder / "best.safetensors")
     load_weights(experiment.network, weights, folder / "best.safetensors")
     experiment.network.eval()
@@ -155,10 +161,20 @@ def _finish(config: Config, folder: Path, experiment: Experiment, seconds: float
         "name": config.name,
         "seed": config.seed,
         "updates": config.updates,
-        "seconds": round(seconds, 1),
+        **facts_of_run,
+        "revision": _revision(),
         "best_update": facts["update"],
         "validation": {name: value for name, value in facts.items() if name not in ("update", "seconds", "loss")},
         "test": test,
     }
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
+
+
+def _revision() -> str:
+    """The latest source revision of training, or nothing where this is no clone."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "log", "-1", "--format=%h", "--", "."]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -41,7 +41,7 @@ def shift(weights: Tensor, back: Tensor, forward: Tensor) -> Tensor:
 
 
 def sharpen(weights: Tensor, sharpening: Tensor) -> Tensor:
-    """Raises the weights to a power >= 1 and normalises: w^g / sum w^g, as a softmax of g log w; sharpening [B, H, 1]."""
+    """Raises the weights to a power g >= 1, [B, H, 1], and normalises: w^g / sum w^g, as a softmax of g log w."""
     return torch.softmax(sharpening * torch.log(torch.clamp(weights, min=TINY_WEIGHT)), dim=-1)
 
 

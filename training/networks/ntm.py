@@ -19,6 +19,7 @@ from .addressing import address, read, write
 HEAD_LIMIT = 20.0  # head outputs are clamped to this, so that no exponential overflows
 EMPTY = 1e-6  # what every cell of a new memory holds
 PEAK = 10.0  # how far the initial weights (before their softmax) prefer location 0
+STAY = 2.0  # how far an untrained head (before its squashing) prefers to stay where it is
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,11 @@ class NTM(nn.Module):
         nn.init.normal_(self.heads.bias, std=0.01)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+        _, _, gate, back, forward, *_ = torch.split(self.heads.bias.detach(), self.sizes)
         with torch.no_grad():
             self.initial_weights[:, 0] = PEAK
+            for bias in (gate, back, forward):
+                bias -= STAY
 
     def initial_state(self, batch: int) -> NTMState:
         """The state before the first step: an empty memory, learned weights and read vector."""

@@ -26,14 +26,14 @@ VALIDATION_SEED, TEST_SEED = 1_000_001, 2_000_003  # fixed: every run is measure
 NOTES = """
 ## Task
 
-The copy task of Graves, Wayne and Danihelka (2014): {shortest} to {longest} vectors of {bits} random bits, one a step, then a
-step with only the delimiter (the last channel), then one step of zeros for each vector to give back. `y` is to be read
-at those last steps. Trained on lengths {shortest} to {longest}; longer sequences show whether it has learned to copy.
+The copy task of Graves, Wayne and Danihelka (2014): {shortest} to {longest} vectors of {bits} random bits, one a step,
+then a step with only the delimiter (the last channel), then one step of zeros for each vector to give back; `y` is to
+be read at those last steps. Trained on lengths {shortest} to {longest} only.
 
-`heads.png`: input, output and both heads' weightings over one sequence. `tape.png`: the tape once all has been taken in.
+`heads.png`: input, output and both heads' weightings over one sequence. `tape.png`: the tape once all is taken in.
 
-"bits" is the cross entropy in bits a sequence, "wrong bits" the number of wrong bits a sequence, "wrong sequences" the
-share of sequences with any wrong bit; without a suffix over lengths {shortest} to {longest}, "at N" over sequences of length N.
+"bits" is the cross entropy in bits a sequence, "wrong bits" the number of wrong bits a sequence, "wrong sequences"
+the share of sequences with any wrong bit: over lengths {shortest} to {longest}, or "at N" over sequences of length N.
 """
 
 
@@ -46,6 +46,8 @@ class TaskOptions:
     shortest: int = 1
     longest: int = 20
     validation_sequences: int = 1000  # spread evenly over the lengths
+    longer_length: int = 0  # longer than any trained on; if not 0, the score that chooses the weights counts it as well
+    longer_sequences: int = 100
     test_lengths: tuple[int, ...] = (40, 80, 120)  # longer than any trained on
     test_sequences: int = 500  # for each of them
 
@@ -101,6 +103,8 @@ class CopyExperiment:
         self.generator = torch.Generator().manual_seed(config.seed)
         lengths = range(self.task.shortest, self.task.longest + 1)
         self._validation = self._batches(VALIDATION_SEED, lengths, self.task.validation_sequences // len(lengths))
+        longer = range(self.task.longer_length, self.task.longer_length + 1) if self.task.longer_length else range(0)
+        self._longer = self._batches(VALIDATION_SEED, longer, self.task.longer_sequences)
 
     def _batches(self, seed: int, lengths: range, count: int) -> list[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(seed)
@@ -126,8 +130,15 @@ class CopyExperiment:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
 
     def validate(self) -> dict[str, float]:
+        """The score is the cost in bits; where longer sequences count, theirs is added, per sequence trained on."""
         measured = measure(self.network, self._validation)
-        return {"score": measured["bits"], **measured}
+        if not self._longer:
+            return {"score": measured["bits"], **measured}
+        length = self.task.longer_length
+        longer = measure(self.network, self._longer)
+        share = (self.task.shortest + self.task.longest) / 2 / length
+        measured |= {f"{name}_at_{length}": value for name, value in longer.items()}
+        return {"score": measured["bits"] + share * longer["bits"], **measured}
 
     def test(self) -> dict[str, float]:
         lengths = range(self.task.shortest, self.task.longest + 1)
@@ -182,8 +193,8 @@ def _check(task: TaskOptions, network: NetworkOptions, where: str) -> None:
         got = f"{task.shortest} and {task.longest}"
         raise TrainingError(f"{where}: [task]: expected 1 <= shortest <= longest, got {got}")
     if (network.inputs, network.outputs) != (task.bits + 1, task.bits):
-        expected, got = (task.bits + 1, task.bits), (network.inputs, network.outputs)
-        raise TrainingError(f"{where}: [network]: inputs and outputs: expected {expected} for the task, got {got}")
+        wanted, found = (task.bits + 1, task.bits), (network.inputs, network.outputs)
+        raise TrainingError(f"{where}: [network]: inputs and outputs: expected {wanted} for the task, got {found}")
 
 
 def build(config: Config) -> CopyExperiment:

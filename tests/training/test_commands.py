@@ -1,0 +1,77 @@
+"""The command line: errors are one sentence and exit code 2, everything else is 0."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from training import commands
+
+from .runs import TINY
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Runs the command line in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["training", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        commands.main()
+    return int(exit_.value.code or 0)
+
+
+def test_train_evaluate_plot_and_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = tmp_path / "tiny.toml", tmp_path / "run"
+    config.write_text(TINY)
+    train = ["train", str(config), "--seed", "4", "--set", "updates=2", "--out", str(run)]
+
+    assert run_main(monkeypatch, *train) == 0
+    assert "test: bits " in capsys.readouterr().out
+    assert run_main(monkeypatch, *train, "--resume") == 0
+    assert run_main(monkeypatch, "evaluate", str(run)) == 0
+    assert "bits wrong" in capsys.readouterr().out
+    (run / "curve.png").unlink()
+    assert run_main(monkeypatch, "plot", str(run)) == 0
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "none.toml"], "none.toml: no such configuration file"),
+        (["evaluate", "none"], "none: no such folder"),
+        (["export", "none"], "none: no such folder"),
+        (["plot", "none"], "none/metrics.jsonl: no such file"),
+    ],
+)
+def test_an_error_is_one_sentence(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, *arguments) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+
+
+def test_a_broken_metrics_file_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"update": 1}\n{"upd')
+
+    assert run_main(monkeypatch, "plot", str(tmp_path)) == 2
+    assert "metrics.jsonl, line 2: expected one JSON object" in capsys.readouterr().err
+
+
+def test_help_names_the_commands() -> None:
+    text = CliRunner().invoke(commands.app, ["--help"]).output
+
+    assert all(command in text for command in ("train", "evaluate", "export", "plot"))
+
+
+@pytest.mark.parametrize("arguments", [["train", "--sed", "3"], ["train"], ["fly"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_main(monkeypatch, *arguments) == 2
