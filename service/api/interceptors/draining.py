@@ -1,0 +1,58 @@
+"""Refuses new calls once the server drains, and knows when the last old one has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from ...errors import Draining
+from ..call import Call, Handler, Method
+
+
+class Drain:
+    """The end of the server's life, as its calls see it. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.deadline = float("inf")  # loop time by which streams have to end
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def has_begun(self) -> bool:
+        return self.begun.done()
+
+    def begin(self, seconds: float) -> None:
+        """Refuses new calls from now on; streams answer what they have read for at most `seconds`."""
+        if not self.has_begun:
+            self.deadline = asyncio.get_running_loop().time() + seconds
+            self.begun.set_result(None)
+
+    def seconds_left(self) -> float:
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+    async def wait_idle(self, seconds: float) -> int:
+        """Waits until no call is left, at most `seconds`; returns how many are."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        return self._calls
+
+    def intercept(self, method: Method, handler: Handler) -> Handler:
+        if method.service.startswith("grpc."):
+            return handler  # health and reflection answer to the end, and hold nothing up
+
+        async def admitted(request: Any, call: Call) -> Any:
+            if self.has_begun:
+                raise Draining
+            self._calls += 1
+            self._idle.clear()
+            try:
+                return await handler(request, call)
+            finally:
+                self._calls -= 1
+                if self._calls == 0:
+                    self._idle.set()
+
+        return admitted

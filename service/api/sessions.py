@@ -1,0 +1,83 @@
+"""SessionService: decode, ask, encode."""
+
+from __future__ import annotations
+
+from tapehead.v1 import session_pb2
+from tapehead.v1 import session_service_pb2 as pb
+
+from ..engine.calls import Calls
+from ..errors import InvalidField
+from ..sessions.lifecycle import Lifecycle, SessionView
+from ..store.base import Key
+from .call import Call
+from .pages import page_size, page_start, page_token
+from .steps import StepCodec, fill_result
+from .streams import Streams
+from .views import create_spec, incarnation_of, session_view
+
+
+class SessionService:
+    """Serves tapehead.v1.SessionService."""
+
+    def __init__(self, lifecycle: Lifecycle, calls: Calls, streams: Streams) -> None:
+        self._lifecycle = lifecycle
+        self._calls = calls
+        self._streams = streams
+
+    async def create_session(self, request: pb.CreateSessionRequest, call: Call) -> pb.CreateSessionResponse:
+        view = await self._lifecycle.create(call.owner, create_spec(request))
+        return pb.CreateSessionResponse(session=self._session(view))
+
+    async def get_session(self, request: pb.GetSessionRequest, call: Call) -> pb.GetSessionResponse:
+        key = Key(call.owner, request.session_id)
+        view = await self._lifecycle.get(key, incarnation_of(request.incarnation))
+        return pb.GetSessionResponse(session=self._session(view))
+
+    async def list_sessions(self, request: pb.ListSessionsRequest, call: Call) -> pb.ListSessionsResponse:
+        filters = ("sessions", call.owner, request.model_id, dict(request.labels), int(request.state))
+        views, after = await self._lifecycle.list(
+            call.owner,
+            after=page_start(request.page_token, *filters),
+            limit=page_size(request.page_size),
+            model_id=request.model_id,
+            labels=dict(request.labels),
+            attached=_attached(request.state),
+        )
+        return pb.ListSessionsResponse(
+            sessions=[self._session(view) for view in views], next_page_token=page_token(after, *filters)
+        )
+
+    async def delete_session(self, request: pb.DeleteSessionRequest, call: Call) -> pb.DeleteSessionResponse:
+        key = Key(call.owner, request.session_id)
+        head = await self._lifecycle.delete(key, incarnation_of(request.incarnation))
+        return pb.DeleteSessionResponse(committed_step=head.committed_step)
+
+    async def step(self, request: pb.StepRequest, call: Call) -> pb.StepResponse:
+        key = Key(call.owner, request.session_id)
+        incarnation = incarnation_of(request.incarnation)
+        message = StepCodec(await self._calls.model_of(key, incarnation)).decode(request)
+        answer, stepped = await self._calls.step(
+            key, incarnation, message, request.client_id, deadline=call.seconds_left()
+        )
+        response = pb.StepResponse(incarnation=stepped.hex())
+        fill_result(response.result, answer)
+        return response
+
+    async def stream_steps(self, _request: None, call: Call) -> None:
+        await self._streams.serve(call)
+
+    def _session(self, view: SessionView) -> session_pb2.Session:
+        durability = self._lifecycle.store_durability
+        return session_view(view.session_id, view.head, is_attached=view.attached, durability=durability)
+
+
+def _attached(state: int) -> bool | None:
+    match state:
+        case session_pb2.Session.STATE_UNSPECIFIED:
+            return None
+        case session_pb2.Session.STATE_ATTACHED:
+            return True
+        case session_pb2.Session.STATE_PARKED:
+            return False
+        case _:
+            raise InvalidField("state", "ATTACHED, PARKED or none", state)

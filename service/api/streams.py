@@ -1,0 +1,104 @@
+"""StreamSteps: how a stream begins, and how many there may be."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tapehead.v1 import session_service_pb2 as pb
+
+from ..errors import Draining, MalformedMessage, OverCapacity
+from ..sessions.attachment import Attachment
+from ..sessions.lifecycle import Lifecycle, OpenSpec
+from ..store.base import Durability
+from .call import EOF, Call
+from .interceptors.draining import Drain
+from .registration import Unreadable
+from .steps import StepCodec
+from .stream import StepStream, StreamObserver
+from .views import create_spec, durability_view, incarnation_of, session_view
+
+RETRY_AFTER = 1.0  # seconds; streams are long
+OPEN_SECONDS = 30.0  # for the first message: whoever sends none holds a place that others want
+
+
+class Streams:
+    """Opens streams and serves them."""
+
+    def __init__(
+        self, lifecycle: Lifecycle, drain: Drain, observer: StreamObserver, *, max_streams: int, heartbeat: float
+    ) -> None:
+        """`heartbeat` is in seconds."""
+        self._lifecycle = lifecycle
+        self._drain = drain
+        self._observer = observer
+        self._max_streams = max_streams
+        self._heartbeat = heartbeat
+        self.count = 0
+
+    async def serve(self, call: Call) -> None:
+        """Serves one call from its first message to its end."""
+        if self.count >= self._max_streams:
+            raise OverCapacity("streams", self._max_streams, retry_after=RETRY_AFTER)
+        self.count += 1
+        try:
+            await self._serve(call)
+        finally:
+            self.count -= 1
+
+    async def _serve(self, call: Call) -> None:
+        message = await self._first_message(call)
+        attachment = await self._lifecycle.open(call.owner, _open_spec(message))
+        try:
+            codec = StepCodec(attachment.model, message.outputs)
+            stream = StepStream(call, attachment, codec, self._drain, self._observer, self._heartbeat)
+            await stream.run([opened(attachment, self._lifecycle.store_durability), *attachment.replays])
+        finally:
+            attachment.detach()
+
+    async def _first_message(self, call: Call) -> pb.StreamOpen:
+        reading = asyncio.ensure_future(call.read())
+        try:
+            await asyncio.wait({reading, self._drain.begun}, timeout=OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not reading.done():
+                reading.cancel()
+        if reading.cancelled() or not reading.done():
+            if self._drain.has_begun:
+                raise Draining
+            raise MalformedMessage(f"expected `open` within {OPEN_SECONDS:.0f} s, got nothing")
+        message = reading.result()
+        if type(message) is Unreadable:
+            raise message.error
+        kind = None if message is EOF else message.WhichOneof("message")
+        if kind != "open":
+            raise MalformedMessage(f"expected `open` as the first message, got {'`step`' if kind else 'none'}")
+        opening: pb.StreamOpen = message.open
+        return opening
+
+
+def _open_spec(message: pb.StreamOpen) -> OpenSpec:
+    return OpenSpec(
+        session_id=message.session_id,
+        incarnation=incarnation_of(message.incarnation),
+        last_received_step=message.last_received_step if message.HasField("last_received_step") else None,
+        client_id=message.client_id,
+        previous_client_id=message.previous_client_id,
+        create=create_spec(message.create) if message.HasField("create") else None,
+        strict_fingerprint=message.strict_fingerprint,
+    )
+
+
+def opened(attachment: Attachment, durability: Durability) -> pb.StreamStepsResponse:
+    """Returns the first reply of a stream."""
+    head, model = attachment.head, attachment.model
+    return pb.StreamStepsResponse(
+        opened=pb.StreamOpened(
+            session=session_view(attachment.session_id, head, is_attached=True, durability=durability),
+            epoch=head.epoch,
+            committed_step=head.committed_step,
+            window=head.birth.window,
+            durability=durability_view(durability),
+            fingerprint=model.fingerprint,
+            fingerprint_changed=attachment.fingerprint_changed,
+        )
+    )
