@@ -14,13 +14,13 @@ from google.protobuf.message import Message
 from tapehead.errors import TapeheadError
 from tapehead.reconnect import Patience, may_reconnect
 from tapehead.status import from_rpc_error
+from tapehead.step_call import StepCall
 from tapehead.v1 import (
     model_service_pb2_grpc,
     question_service_pb2_grpc,
     server_service_pb2_grpc,
     session_service_pb2_grpc,
 )
-from tapehead.v1.session_service_pb2 import StreamStepsRequest, StreamStepsResponse
 
 DEFAULT_SERVER = "127.0.0.1:8001"
 CALL_TIMEOUT = 60.0  # seconds, of one attempt of a unary call
@@ -38,9 +38,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", LARGEST_MESSAGE),
 )
 
-END_OF_STREAM: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the published types lack it
 M = TypeVar("M", bound=Message)
-Call = grpc.aio.StreamStreamCall[StreamStepsRequest, StreamStepsResponse]
 
 
 def server_address(server: str | None) -> str:
@@ -90,9 +88,6 @@ class Connection:
         """The server answered."""
         self._was_reached = True
 
-    def error(self, error: grpc.aio.AioRpcError) -> TapeheadError:
-        return from_rpc_error(error, self.server)
-
     async def call(self, method: Any, request: Message, answer: type[M], *, session_id: str = "") -> M:
         """Makes a repeatable call, again and again while the server is not there, until patience runs out."""
         patience = self.patience()
@@ -110,15 +105,14 @@ class Connection:
         try:
             reply = await method(request, timeout=CALL_TIMEOUT, metadata=self._metadata(session_id))
         except grpc.aio.AioRpcError as error:
-            raise self.error(error) from None
+            raise from_rpc_error(error, self.server) from None
         self.reached()
         assert isinstance(reply, answer)
         return reply
 
-    def stream_steps(self, session_id: str) -> Call:
+    def stream_steps(self, session_id: str) -> StepCall:
         """Begins a stream; the caller cancels it."""
-        call: Call = self.sessions.StreamSteps(metadata=self._metadata(session_id))
-        return call
+        return StepCall(self.sessions.StreamSteps(metadata=self._metadata(session_id)), self.server)
 
     async def close(self) -> None:
         await self._channel.close(None)

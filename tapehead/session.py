@@ -37,11 +37,12 @@ class _Step:
         return max(1, self.step_count)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _WaitsForToken:
     """In the queue between what `stream` sends and what it yields: only a newer saved token makes room for `steps`."""
 
     steps: int
+    is_over: bool = False
 
 
 class Session(Standing):
@@ -110,7 +111,7 @@ class Session(Standing):
         try:
             while (item := await ahead.get()) is not None:
                 if isinstance(item, _WaitsForToken):
-                    if not self.steps.log.has_room(item.steps):
+                    if not item.is_over and not self.steps.log.has_room(item.steps):
                         raise self.steps.log.window_error()
                 elif isinstance(item, asyncio.Future):
                     yield await self._answer(item)
@@ -139,9 +140,12 @@ class Session(Standing):
         try:
             async for element in _each(inputs):
                 step = self._prepare(element, chunked, outputs)
+                wait = _WaitsForToken(step.steps)
                 if self.steps.log.durable_token and not self.steps.log.has_room(step.steps):
-                    await ahead.put(_WaitsForToken(step.steps))
-                await ahead.put(await self._submit(step, wait=True))
+                    await ahead.put(wait)
+                answer = await self._submit(step, wait=True)
+                wait.is_over = True
+                await ahead.put(answer)
             await ahead.put(None)
         except Exception as error:
             await ahead.put(error)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import grpc.aio
-
-from tapehead.connection import END_OF_STREAM, Call, Connection
+from tapehead.connection import Connection
 from tapehead.errors import ProtocolViolation, ServerUnreachable, SessionClosed, TapeheadError
 from tapehead.opening import Opening
 from tapehead.reconnect import Patience, may_reconnect
 from tapehead.results import StepResult
 from tapehead.resume import Message, Outcome, StepLog
 from tapehead.status import from_step_error
+from tapehead.step_call import StepCall
 from tapehead.v1.session_service_pb2 import StreamOpened, StreamStepsRequest, StreamStepsResponse
 from tapehead.v1.tensor_pb2 import Tensor
 
@@ -41,7 +39,7 @@ class StepStream:
         self._changed = asyncio.Event()  # something came in, or everything failed
         self._adding = asyncio.Lock()  # keeps callers that wait for room in order
         self._task: asyncio.Task[None] | None = None
-        self._call: Call | None = None
+        self._call: StepCall | None = None
 
     @property
     def client_id(self) -> str:
@@ -121,18 +119,14 @@ class StepStream:
         self._call = call = self._connection.stream_steps(self.log.session_id or self._opening.session_id)
         writer: asyncio.Task[None] | None = None
         try:
-            await _write(call, StreamStepsRequest(open=self._opening.message(self.log)))
+            await call.write(StreamStepsRequest(open=self._opening.message(self.log)))
             await self._receive_opened(call)
             writer = asyncio.create_task(self._write_steps(call), name="tapehead-writer")
             if not self.log.is_owed:
                 patience.reset()
-            while (reply := await call.read()) is not END_OF_STREAM:
-                assert isinstance(reply, StreamStepsResponse)
-                await self._receive(reply)
+            while True:
+                self._receive(await call.read())
                 patience.reset()
-            return ServerUnreachable(f"the server at {self._connection.server} ended the stream")
-        except grpc.aio.AioRpcError as error:
-            return self._connection.error(error)
         except TapeheadError as error:
             return error
         finally:
@@ -141,13 +135,11 @@ class StepStream:
                 writer.cancel()
             call.cancel()
 
-    async def _receive_opened(self, call: Call) -> None:
+    async def _receive_opened(self, call: StepCall) -> None:
         try:
-            reply: Any = await asyncio.wait_for(call.read(), OPEN_TIMEOUT)
+            reply = await asyncio.wait_for(call.read(), OPEN_TIMEOUT)
         except TimeoutError:
             raise ServerUnreachable(f"the server at {self._connection.server} did not open the session") from None
-        if reply is END_OF_STREAM:
-            raise ServerUnreachable(f"the server at {self._connection.server} ended the stream before it was open")
         if reply.WhichOneof("message") != "opened":
             raise ProtocolViolation("the server's first reply on a stream was not 'opened'")
         self._connection.reached()
@@ -155,7 +147,7 @@ class StepStream:
         self.latest_open = reply.opened
         self.notify()
 
-    async def _receive(self, reply: StreamStepsResponse) -> None:
+    def _receive(self, reply: StreamStepsResponse) -> None:
         match reply.WhichOneof("message"):
             case "result":
                 self.log.answered(reply.result)
@@ -171,19 +163,18 @@ class StepStream:
         self._work.set()
         self.notify()
 
-    async def _write_steps(self, call: Call) -> None:
+    async def _write_steps(self, call: StepCall) -> None:
         while True:
             self._work.clear()
             while (message := self.log.next_to_send()) is not None:
-                await _write(call, StreamStepsRequest(step=message.request()))
+                await call.write(StreamStepsRequest(step=message.request()))
             await self._work.wait()
 
-    async def _say_goodbye(self, call: Call) -> None:
+    async def _say_goodbye(self, call: StepCall) -> None:
         """Ends the stream from this side, so that the server counts it as done rather than as cancelled."""
         assert self._task is not None
-        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            await call.done_writing()
-            await asyncio.wait([self._task], timeout=GOODBYE_TIMEOUT)
+        await call.finish()
+        await asyncio.wait([self._task], timeout=GOODBYE_TIMEOUT)
 
     # --- outcomes -----------------------------------------------------------------------------------------------------
 
@@ -223,9 +214,3 @@ def _result(outcome: Outcome) -> StepResult:
 def _set_error(future: asyncio.Future[StepResult], error: TapeheadError) -> None:
     future.set_exception(error)
     future.exception()  # whoever no longer waits need not be warned about it
-
-
-async def _write(call: Call, request: StreamStepsRequest) -> None:
-    """Writes; if the stream is over, the reader hears why."""
-    with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
-        await call.write(request)

@@ -143,7 +143,7 @@ class FakeServer(
         self.unary_failures: deque[Status] = deque()
         self.opens: list[session_service_pb2.StreamOpen] = []
         self.received: list[int] = []  # the number of every step message that was read
-        self.most_in_flight = 0
+        self.has_read = asyncio.Event()  # any step at all
         self.hold = asyncio.Event()  # while clear, no step is answered
         self.hold.set()
         self.metadata: list[dict[str, str]] = []
@@ -217,6 +217,7 @@ class FakeServer(
         async for request in requests:
             step = request.step
             self.received.append(step.step)
+            self.has_read.set()
             await self.hold.wait()
             if script.cut_before_commit_of == step.step:
                 raise script.status

@@ -1,0 +1,414 @@
+"""Sessions over real sockets, against a server that breaks where it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import grpc
+import numpy as np
+import pytest
+
+from tapehead import ResumeToken, aio, errors
+from tapehead.v1.session_service_pb2 import StepError, StepResult
+from tests.tapehead.fake_server import FakeServer, Script, Status
+
+ROWS = [[float(n), 1.0] for n in range(1, 21)]
+SUMS = np.cumsum(np.array(ROWS, np.float32), axis=0)
+
+
+def overload(step: int) -> StepError:
+    return StepError(
+        step=step,
+        code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
+        reason="OVER_CAPACITY",
+        message="full",
+        metadata={"retry_after_seconds": "0.500"},
+    )
+
+
+async def collect(
+    session: aio.Session, rows: list[list[float]] = ROWS, into: list[np.ndarray] | None = None
+) -> list[np.ndarray]:
+    outputs = [] if into is None else into
+    async for result in session.stream(rows):
+        outputs.append(result.output)
+    return outputs
+
+
+class TestSteps:
+    async def test_a_step_takes_a_plain_list_and_gives_arrays(self, client: aio.Client):
+        async with client.session("adder", "s") as session:
+            result = await session.step([1, 2])
+
+        assert (result.step, result.step_count, result.last_step) == (1, 0, 1)
+        np.testing.assert_array_equal(result.output, np.array([1, 2], np.float32))
+
+    async def test_outputs_are_named_for_one_step_or_for_the_session(self, client: aio.Client):
+        async with client.session("adder", outputs=["tape"]) as session:
+            assert list((await session.step([1, 2])).outputs) == ["tape"]
+            assert list((await session.step({"x": [1, 2]}, outputs=["y", "tape"])).outputs) == ["y", "tape"]
+
+    async def test_a_chunk_is_one_message_with_all_its_steps(self, server: FakeServer, client: aio.Client):
+        async with client.session("adder", "s") as session:
+            result = await session.chunk(ROWS)
+            following = await session.step([0, 0])
+
+        assert (result.step, result.step_count, following.step) == (1, 20, 21)
+        np.testing.assert_array_equal(result.output, SUMS)
+        assert server.received == [1, 21]
+
+    async def test_a_stream_gives_every_answer_in_order(self, client: aio.Client):
+        async with client.session("adder", window=3) as session:
+            np.testing.assert_array_equal(await collect(session), SUMS)
+            assert session.next_step == 21
+
+    async def test_a_stream_takes_chunks_and_asynchronous_sources(self, server: FakeServer, client: aio.Client):
+        async def chunks():
+            for begin in range(0, 20, 5):
+                yield ROWS[begin : begin + 5]
+
+        async with client.session("adder", "s") as session:
+            outputs = [result.output async for result in session.stream(chunks(), chunked=True)]
+
+        np.testing.assert_array_equal(np.concatenate(outputs), SUMS)
+        assert server.received == [1, 6, 11, 16]
+
+    async def test_at_most_a_window_is_in_flight(self, server: FakeServer, client: aio.Client):
+        server.hold.clear()
+        async with client.session("adder", "s", window=3) as session:
+            steps = asyncio.gather(*(session.step(row) for row in ROWS))
+            await server.has_read.wait()
+            assert session.next_step == 4
+            server.hold.set()
+            await steps
+
+        assert server.received == list(range(1, 21))
+
+    async def test_a_slow_source_does_not_hold_answers_back(self, client: aio.Client):
+        more = asyncio.Event()
+
+        async def source():
+            yield ROWS[0]
+            await more.wait()
+            yield ROWS[1]
+
+        async with client.session("adder") as session:
+            results = session.stream(source())
+            assert (await anext(results)).step == 1
+            more.set()
+            assert (await anext(results)).step == 2
+            await results.aclose()
+
+    async def test_a_failing_source_raises_after_the_answers_before_it(self, client: aio.Client):
+        def source():
+            yield ROWS[0]
+            raise OSError("the microphone is gone")
+
+        async with client.session("adder") as session:
+            results = session.stream(source())
+            assert (await anext(results)).step == 1
+            with pytest.raises(OSError, match="microphone"):
+                await anext(results)
+            assert (await session.step(ROWS[1])).step == 2
+
+    @pytest.mark.parametrize(
+        ("inputs", "message"),
+        [
+            ({"z": [1, 2]}, "takes the inputs x; got z"),
+            ({}, "got nothing"),
+            ("text", "expected numbers that fit float32"),
+            ([1j, 2j], "expected numbers that fit float32"),
+        ],
+    )
+    async def test_what_cannot_be_an_input_is_refused_before_it_is_sent(
+        self, server: FakeServer, client: aio.Client, inputs: object, message: str
+    ):
+        async with client.session("adder") as session:
+            with pytest.raises(errors.TensorMismatch, match=message):
+                await session.step(inputs)
+
+        assert server.received == []
+
+    async def test_a_chunk_needs_one_length(self, client: aio.Client):
+        async with client.session("adder", window=4) as session:
+            with pytest.raises(errors.TensorMismatch, match="leading axis"):
+                await session.chunk(3.0)
+            with pytest.raises(errors.TensorMismatch, match="at least 1"):
+                await session.chunk(np.zeros((0, 2)))
+            with pytest.raises(errors.TooLong, match="longer than the session's window of 4"):
+                await session.chunk(ROWS[:5])
+
+
+class TestFailedSteps:
+    async def test_a_refused_step_raises_and_the_session_goes_on_with_its_number(
+        self, server: FakeServer, client: aio.Client
+    ):
+        server.scripts.append(Script(fail={2: overload(2)}))
+        async with client.session("adder") as session:
+            await session.step(ROWS[0])
+            with pytest.raises(errors.OverCapacity) as caught:
+                await session.step(ROWS[1])
+            result = await session.step(ROWS[1])
+
+        assert caught.value.retry_after == 0.5
+        assert (result.step, len(server.opens)) == (2, 1)
+        np.testing.assert_array_equal(result.output, SUMS[1])
+
+    async def test_what_was_pipelined_behind_it_is_not_taken(self, server: FakeServer, client: aio.Client):
+        server.scripts.append(Script(fail={3: overload(3)}))
+        async with client.session("adder", "s") as session:
+            outputs: list[np.ndarray] = []
+            with pytest.raises(errors.OverCapacity):
+                await collect(session, into=outputs)
+            await collect(session, ROWS[2:], into=outputs)
+
+        np.testing.assert_array_equal(outputs, SUMS)
+        assert len(server.opens) == 1
+
+    async def test_an_answer_to_another_input_is_never_given(self, server: FakeServer, client: aio.Client):
+        server.scripts.append(Script(forge={1: StepResult(step=1, input_hash=b"somebody else's")}))
+        async with client.session("adder") as session:
+            with pytest.raises(errors.StepPayloadMismatch):
+                await session.step(ROWS[0])
+
+    async def test_a_cancelled_step_is_taken_and_the_next_one_follows_it(self, server: FakeServer, client: aio.Client):
+        server.hold.clear()
+        async with client.session("adder") as session:
+            step = asyncio.create_task(session.step(ROWS[0]))
+            await server.has_read.wait()
+            step.cancel()
+            server.hold.set()
+            result = await session.step(ROWS[1])
+
+        assert result.step == 2
+        np.testing.assert_array_equal(result.output, SUMS[1])
+
+
+class TestLosses:
+    @pytest.mark.parametrize("window", [1, 4, 64])
+    @pytest.mark.parametrize("where", ["cut_before_commit_of", "cut_after_commit_of", "cut_after_answer_to"])
+    async def test_a_lost_stream_goes_unnoticed(self, server: FakeServer, client: aio.Client, where: str, window: int):
+        for step in (3, 4, 11):
+            server.scripts.append(Script(**{where: step}))
+        async with client.session("adder", "s", window=window) as session:
+            np.testing.assert_array_equal(await collect(session), SUMS)
+            assert session.reconnect_count == 3
+
+        assert len(server.sessions["s"].inputs) == 20
+
+    async def test_an_open_whose_reply_is_lost_creates_one_session(self, server: FakeServer, client: aio.Client):
+        server.scripts.append(Script(lose_opened=True))
+        async with client.session("adder") as session:
+            await session.step(ROWS[0])
+
+        assert len(server.sessions) == 1
+        assert server.opens[0].create == server.opens[1].create
+        assert session.session_id in server.sessions
+
+    async def test_a_reopening_names_what_it_goes_on_from(self, server: FakeServer, client: aio.Client):
+        server.scripts.append(Script(cut_after_answer_to=2))
+        async with client.session("adder", "s") as session:
+            await collect(session)
+
+        first, second = server.opens
+        assert first.HasField("create")
+        assert not first.HasField("last_received_step")
+        assert not second.HasField("create")
+        assert (second.incarnation, second.last_received_step) == (session.incarnation, 2)
+        assert first.client_id == second.client_id == session.client_id != ""
+
+    async def test_a_draining_server_is_left_and_nothing_is_lost(self, server: FakeServer, client: aio.Client):
+        server.scripts.append(Script(drain_after_answer_to=5))
+        async with client.session("adder", "s") as session:
+            np.testing.assert_array_equal(await collect(session), SUMS)
+
+        assert len(server.sessions["s"].inputs) == 20
+
+    async def test_a_server_that_dies_and_comes_back_is_found_again(self, server: FakeServer, client: aio.Client):
+        async with client.session("adder", "s") as session:
+            await session.step(ROWS[0])
+            await server.stop()
+            pending = asyncio.create_task(session.step(ROWS[1]))
+            await server.start(server.address)
+            np.testing.assert_array_equal((await pending).output, SUMS[1])
+
+    @pytest.mark.parametrize("reason", ["STORE_UNAVAILABLE", "MODEL_LOADING", "DRAINING"])
+    async def test_what_passes_by_itself_is_waited_for_at_the_open(
+        self, server: FakeServer, client: aio.Client, reason: str
+    ):
+        server.scripts.append(Script(refuse_open=Status(grpc.StatusCode.UNAVAILABLE, reason, retry_after=0.01)))
+        async with client.session("adder") as session:
+            assert (await session.step(ROWS[0])).step == 1
+
+    async def test_h11_the_ghost_of_an_own_open_costs_one_reconnect(self, server: FakeServer, client: aio.Client):
+        ghost = Status(grpc.StatusCode.ABORTED, "SESSION_TAKEN_OVER", {"same_client": "true"})
+        server.scripts.append(Script(cut_after_commit_of=2, status=ghost))
+        async with client.session("adder") as session:
+            np.testing.assert_array_equal(await collect(session), SUMS)
+            assert session.reconnect_count == 1
+
+    async def test_h11_a_session_that_somebody_else_took_is_given_up(self, server: FakeServer, client: aio.Client):
+        taken = Status(grpc.StatusCode.ABORTED, "SESSION_TAKEN_OVER", {"same_client": "false"})
+        server.scripts.append(Script(cut_after_commit_of=2, status=taken))
+        async with client.session("adder") as session:
+            with pytest.raises(errors.SessionTakenOver):
+                await collect(session)
+            with pytest.raises(errors.SessionTakenOver):
+                await session.step(ROWS[0])
+
+        assert len(server.opens) == 1
+
+    @pytest.mark.parametrize(
+        ("code", "reason", "kind"),
+        [
+            (grpc.StatusCode.DATA_LOSS, "STATE_REGRESSED", errors.StateRegressed),
+            (grpc.StatusCode.DATA_LOSS, "STATE_CORRUPT", errors.StateCorrupt),
+            (grpc.StatusCode.FAILED_PRECONDITION, "SESSION_REPLACED", errors.SessionReplaced),
+            (grpc.StatusCode.OUT_OF_RANGE, "ANSWER_RELEASED", errors.AnswerReleased),
+            (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", errors.TokenInvalid),
+            (grpc.StatusCode.FAILED_PRECONDITION, "NEWER_THAN_THIS_CLIENT", errors.TapeheadError),
+        ],
+    )
+    async def test_everything_else_is_raised(
+        self,
+        server: FakeServer,
+        client: aio.Client,
+        code: grpc.StatusCode,
+        reason: str,
+        kind: type[errors.TapeheadError],
+    ):
+        server.scripts += [Script(cut_after_answer_to=1), Script(refuse_open=Status(code, reason, {"fact": "1"}))]
+        async with client.session("adder") as session:
+            with pytest.raises(kind) as caught:
+                await collect(session)
+
+        assert (caught.value.code, caught.value.reason, caught.value.metadata) == (code, reason, {"fact": "1"})
+
+    async def test_patience_ends(self, server: FakeServer):
+        client = aio.connect(server.address, reconnect_timeout=0.2)
+        async with client, client.session("adder") as session:
+            await server.stop()
+            with pytest.raises(errors.ServerUnreachable, match="cannot be reached"):
+                await session.step(ROWS[0])
+
+    async def test_no_server_at_all(self):
+        client = aio.connect("127.0.0.1:1", connect_timeout=0.1)
+        async with client:
+            with pytest.raises(errors.ServerUnreachable, match=r"127\.0\.0\.1:1 cannot be reached"):
+                async with client.session("adder"):
+                    pass
+
+
+class TestTokens:
+    async def test_another_process_goes_on_with_the_inputs_after_the_token(
+        self, server: FakeServer, client: aio.Client
+    ):
+        async with client.session("adder", "s") as session:
+            await collect(session, ROWS[:5])
+            saved = json.dumps(session.token.to_dict())
+            await collect(session, ROWS[5:8])  # their answers die with this process
+
+        token = ResumeToken.from_dict(json.loads(saved))
+        async with client.session(resume=token) as session:
+            np.testing.assert_array_equal(await collect(session, ROWS[5:]), SUMS[5:])
+
+        assert server.opens[1].previous_client_id == token.client_id != server.opens[1].client_id
+        assert len(server.sessions["s"].inputs) == 20
+
+    async def test_missed_answers_need_no_inputs(self, client: aio.Client):
+        async with client.session("adder", "s") as session:
+            token = session.token
+            await collect(session, ROWS[:3])
+
+        async with client.session(resume=token) as session:
+            missed = await session.missed()
+            result = await session.step(ROWS[3])
+
+        assert [(answer.step, answer.replayed) for answer in missed] == [(1, True), (2, True), (3, True)]
+        assert result.step == 4
+
+    async def test_other_inputs_than_before_are_refused(self, client: aio.Client):
+        async with client.session("adder", "s") as session:
+            token = session.token
+            await session.step(ROWS[0])
+
+        async with client.session(resume=token) as session:
+            with pytest.raises(errors.StepPayloadMismatch):
+                await session.step(ROWS[1])
+            assert (await session.step(ROWS[0])).replayed
+
+    async def test_a_token_counts_what_was_given_to_the_caller(self, client: aio.Client):
+        async with client.session("adder") as session:
+            async for result in session.stream(ROWS):
+                assert session.token.last_received_step == result.step
+
+    async def test_h10_a_durable_token_keeps_its_answers(self, server: FakeServer, client: aio.Client):
+        async with client.session("adder", "s", window=4, durable_token=True) as session:
+            with pytest.raises(errors.WindowFull, match="save the token"):
+                await collect(session)
+            token = session.token
+            with pytest.raises(errors.WindowFull):
+                await session.step(ROWS[4])
+            session.saved(token)
+            assert (await session.step(ROWS[4])).step == 5
+
+        async with client.session(resume=token) as session:
+            assert [answer.step for answer in await session.missed()] == [5]
+
+    async def test_a_durable_stream_goes_on_as_tokens_are_saved(self, client: aio.Client):
+        async with client.session("adder", window=4, durable_token=True) as session:
+            outputs = []
+            async for result in session.stream(ROWS):
+                outputs.append(result.output)
+                if result.step % 3 == 0:
+                    session.saved(session.token)
+
+        np.testing.assert_array_equal(outputs, SUMS)
+
+
+class TestEndings:
+    async def test_a_finished_session_ends_its_stream_in_peace(self, server: FakeServer, client: aio.Client):
+        async with client.session("adder") as session:
+            await session.step(ROWS[0])
+
+        assert server.ended == ["done"]
+
+    async def test_steps_that_are_left_behind_are_cancelled(self, server: FakeServer, client: aio.Client):
+        server.hold.clear()
+        async with client.session("adder") as session:
+            step = asyncio.create_task(session.step(ROWS[0]))
+            await server.has_read.wait()
+        with pytest.raises(errors.SessionClosed):
+            await step
+        with pytest.raises(errors.SessionClosed):
+            await session.step(ROWS[0])
+
+    async def test_a_closed_client_closes_its_sessions(self, server: FakeServer):
+        client = aio.connect(server.address)
+        session = await client.session("adder").__aenter__()
+        await client.close()
+
+        with pytest.raises(errors.SessionClosed):
+            await session.step(ROWS[0])
+
+    async def test_a_session_that_does_not_exist_is_not_created_unasked(self, server: FakeServer, client: aio.Client):
+        with pytest.raises(errors.SessionNotFound) as caught:
+            async with client.session("adder", "nowhere", create=False):
+                pass
+
+        assert caught.value.metadata == {"session_id": "nowhere"}
+        assert server.sessions == {}
+
+    async def test_a_model_of_questions_is_not_stepped(self, client: aio.Client):
+        with pytest.raises(errors.NotSupported, match="stories and questions"):
+            async with client.session("echo-qa"):
+                pass
+
+    async def test_session_calls_carry_the_affinity_hint_and_the_token(self, server: FakeServer):
+        client = aio.connect(server.address, token="secret")
+        async with client, client.session("adder", "s"):
+            pass
+
+        assert server.metadata[0]["tapehead-session-id"] == "s"
+        assert server.metadata[0]["authorization"] == "Bearer secret"
