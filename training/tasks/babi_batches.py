@@ -6,7 +6,7 @@ sentences once, so that a network encodes "Mary moved to the garden" once howeve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import TrainingError
 from .babi_stories import Story
 from .babi_words import Words
 
@@ -35,13 +36,19 @@ class Batch:
 class Questions:
     """Questions of several tasks, with their stories, as flat arrays."""
 
-    def __init__(self, stories: Mapping[int, Iterable[Story]], words: Words) -> None:
-        """`stories` by task. Sentences get numbers, questions the range of the told lines that they may look at."""
+    def __init__(self, stories: Mapping[int, Sequence[Story]], words: Words) -> None:
+        """`stories` by task. Sentences get numbers, questions the range of the told lines that they may look at.
+
+        Raises:
+            TrainingError: a task has no question, or a sentence has too many words.
+        """
         number_of: dict[tuple[str, ...], int] = {}
         told: list[int] = []
         rows: list[tuple[int, int, int, int, int]] = []
         supporting: list[tuple[int, ...]] = []
         for task, of_task in stories.items():
+            if not any(story.questions for story in of_task):
+                raise TrainingError(f"task {task}: expected at least one question in every part, got none")
             for story in of_task:
                 first = len(told)
                 told += [number_of.setdefault(sentence, len(number_of)) for sentence in story.statements]
@@ -141,11 +148,11 @@ class Order:
 
     def state(self) -> dict[str, Tensor]:
         """Where the order stands."""
-        return {"order.start": self.start, "order.position": torch.tensor(self.position)}
+        return {"start": self.start, "position": torch.tensor(self.position)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continues from there."""
-        self.start, self.position = state["order.start"].clone(), int(state["order.position"])
+        self.start, self.position = state["start"].clone(), int(state["position"])
         random = torch.Generator()
         random.set_state(self.start)
         self.epoch = self._lay_out(random) if self.position else []

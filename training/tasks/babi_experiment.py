@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import with_prefix, without_prefix
 from ..config import Config, read_table
 from ..errors import TrainingError
 from ..experiment import Array, Graphs
 from .babi_batches import Batch, Order, Questions, cut
 from .babi_figures import Answered, as_text, draw
 from .babi_graphs import seen
-from .babi_stories import TASKS, load
-from .babi_words import all_words
+from .babi_stories import TASKS, load, load_own
+from .babi_words import Words, all_words
 
 CHOOSING = 4  # of the held-out stories, every fourth chooses the weights; the others measure them
 SHOWN = (1, 2, 5, 15, 19)  # tasks whose attention is drawn
@@ -29,6 +32,7 @@ class Task:
     """The table [task] of a configuration."""
 
     tasks: tuple[int, ...] = TASKS
+    folder: str = ""  # own stories: qaN_train.txt and qaN_valid.txt for each task N; empty: the twenty tasks
     memory: int = 50  # newest sentences that the network sees
     jitter: float = 0.1  # idle moments let into a story, as a share of its sentences
 
@@ -38,13 +42,15 @@ class BabiData:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.words = all_words()
-        held_out = {number: load(number, "valid") for number in task.tasks}
-        self.train = Questions({number: load(number, "train") for number in task.tasks}, self.words)
-        self.choosing = Questions({number: stories[::CHOOSING] for number, stories in held_out.items()}, self.words)
-        self.measuring = Questions(
-            {number: [s for i, s in enumerate(stories) if i % CHOOSING] for number, stories in held_out.items()},
-            self.words,
+        read = partial(load_own, Path(task.folder)) if task.folder else load
+        told = {number: read(number, "train") for number in task.tasks}
+        held_out = {number: read(number, "valid") for number in task.tasks}
+        choosing = {number: stories[::CHOOSING] for number, stories in held_out.items()}
+        measuring = {number: [s for i, s in enumerate(stories) if i % CHOOSING] for number, stories in held_out.items()}
+        own = (story for stories in (*told.values(), *held_out.values()) for story in stories)
+        self.words = Words.of(own) if task.folder else all_words()
+        self.train, self.choosing, self.measuring = (
+            Questions(stories, self.words) for stories in (told, choosing, measuring)
         )
 
     def batches(self, questions: Questions, slots: int = 6000) -> list[Batch]:
@@ -65,8 +71,8 @@ class BabiData:
             question=self._text(asked.sentences[asked.question[number]]),
             expected=self.words.answers[asked.answer[number]],
             answered=self.words.answers[int(scores.argmax())],
-            supporting=[int(first) + line - seen_from for line in asked.supporting[number]],
-            looks=seen(looks)[0].numpy(),
+            supporting=[line for told in asked.supporting[number] if (line := int(first) + told - seen_from) >= 0],
+            looks=seen(looks)[0].detach().numpy(),
         )
 
     def _text(self, ids: Array) -> str:
@@ -150,8 +156,8 @@ class BabiExperiment:
 
     def state(self) -> dict[str, Tensor]:
         """Where the order of batches stands."""
-        return self.order.state()
+        return with_prefix("order", self.order.state())
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continues from there."""
-        self.order.load_state(state)
+        self.order.load_state(without_prefix("order", state))

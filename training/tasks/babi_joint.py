@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import with_prefix, without_prefix
 from ..config import Config, read_table
 from ..experiment import Graphs
 from ..networks.memory_network import MemoryNetwork
@@ -100,6 +102,15 @@ class JointExperiment(BabiExperiment):
         """One norm for the block, one for the residual."""
         nn.utils.clip_grad_norm_(self.joint.rewriting.parameters(), self.recipe.clip)
         nn.utils.clip_grad_norm_([*self.joint.residual.parameters(), *self.joint.gate.parameters()], self.recipe.clip)
+
+    def state(self) -> dict[str, Tensor]:
+        """Where both orders of batches stand."""
+        return {**super().state(), **with_prefix("first", self.first.state())}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continues from there."""
+        super().load_state(state)
+        self.first.load_state(without_prefix("first", state))
 
     def graphs(self) -> Graphs:
         """The entries `tell`, `ask` and `answer`; a real question of every task as probe, random words as checks."""
