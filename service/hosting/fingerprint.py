@@ -20,11 +20,12 @@ _CPU_FIELDS = frozenset(
 _CPU_FLAGS = ("sse4", "ssse3", "avx", "fma", "f16c", "amx", "asimd", "sve", "i8mm", "bf16", "fphp")  # beginnings
 
 
-def compute_fingerprint(manifest: Manifest) -> str:
+def compute_fingerprint(manifest: Manifest, batch_multiple: int = 1) -> str:
     """Returns hexadecimal SHA-256 over everything that decides the bits of an answer.
 
     That is: how the manifest maps tensors, the content of graphs and initial states, onnxruntime's version, provider
-    and optimisation level, and the class of this machine's CPU. Cards and figures of the bundle do not count.
+    and optimisation level, the class of this machine's CPU, and how batches are padded on it. Cards and figures of the
+    bundle do not count.
     """
     digest = hashlib.sha256()
     computing = {entry.file for entry in manifest.entries} | {tensor.initial_file for tensor in manifest.state}
@@ -35,7 +36,7 @@ def compute_fingerprint(manifest: Manifest) -> str:
     for file in sorted(manifest.files, key=lambda file: file.path):
         if file.path in computing:
             digest.update(f"\n{file.path} {file.sha256.lower()}".encode())
-    for part in (onnxruntime.__version__, PROVIDER, OPTIMISATION, cpu_class()):
+    for part in (onnxruntime.__version__, PROVIDER, OPTIMISATION, cpu_class(), batch_multiple):
         digest.update(f"\n{part}".encode())
     return digest.hexdigest()
 

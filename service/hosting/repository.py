@@ -24,8 +24,9 @@ from ..errors import ModelNotFound
 from .calibration import measure_runs
 from .fingerprint import compute_fingerprint
 from .model import Arrays, EntrySpec, Kind, Model, TensorSpec
+from .padding import padded
 from .runner import Runner
-from .selfcheck import check_batches
+from .selfcheck import Verdict, check_batches
 
 DEFAULT_MAX_BATCH = 128  # beyond it a step of the networks at hand gets no cheaper
 
@@ -95,20 +96,22 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
     runner = Runner.load(folder, manifest)
     model = _unchecked(manifest, runner, initial_state(folder, manifest))
     _replay(model)
-    if not runner.is_batchable:
-        reason, invariant, largest = "the graph has no batch axis of any length", False, 1
-    else:
+    if runner.is_batchable:
         verdict = check_batches(model, max_batch, cache_folder)
-        reason, invariant, largest = verdict.reason, verdict.batch_invariant, verdict.max_batch
-    if reason:
-        _log.warning("model %s/%d runs one step at a time: %s", model.model_id, model.version, reason)
-    return dataclasses.replace(
+    else:
+        verdict = Verdict(False, "the graph has no batch axis of any length", 1)
+    if not verdict.batch_invariant:
+        _log.warning("model %s/%d runs one step at a time: %s", model.model_id, model.version, verdict.reason)
+    model = dataclasses.replace(
         model,
-        batch_invariant=invariant,
-        batch_reason=reason,
-        max_batch=largest,
-        run_seconds=measure_runs(model, largest),
+        runner=padded(runner, verdict.batch_multiple),
+        fingerprint=compute_fingerprint(manifest, verdict.batch_multiple),
+        batch_invariant=verdict.batch_invariant,
+        batch_reason=verdict.reason,
+        max_batch=verdict.max_batch,
+        batch_multiple=verdict.batch_multiple,
     )
+    return dataclasses.replace(model, run_seconds=measure_runs(model, model.max_batch))
 
 
 def _unchecked(manifest: Manifest, runner: Runner, initial: Arrays) -> Model:
@@ -127,6 +130,7 @@ def _unchecked(manifest: Manifest, runner: Runner, initial: Arrays) -> Model:
         batch_invariant=False,
         batch_reason="not checked",
         max_batch=1,
+        batch_multiple=1,
         run_seconds={},
     )
 

@@ -64,6 +64,10 @@ def test_another_way_to_compute_gives_another(manifest: Manifest, monkeypatch: p
     assert compute_fingerprint(manifest) != before
 
 
+def test_other_padding_gives_another(manifest: Manifest):
+    assert compute_fingerprint(manifest, 2) != compute_fingerprint(manifest, 1) == compute_fingerprint(manifest)
+
+
 def test_another_class_of_cpu_gives_another(manifest: Manifest, monkeypatch: pytest.MonkeyPatch):
     before = compute_fingerprint(manifest)
     monkeypatch.setattr(fingerprint, "cpu_class", lambda: "another")
