@@ -71,8 +71,8 @@ class Model:
     batch_invariant: bool  # whether a row's bits were the same in every batch tried at load
     batch_reason: str  # why not, for logs and people; empty if they were
     max_batch: int  # the most rows of one run; 1 if not invariant
-    batch_multiple: int  # `runner` pads every run to a multiple of so many rows; 1: it does not
     run_seconds: Mapping[str, tuple[tuple[int, float], ...]]  # entry -> (rows, seconds) as measured, by rows
+    batch_multiple: int = 1  # `runner` pads every run to a multiple of so many rows; 1: it does not
 
     @cached_property
     def state_bytes(self) -> int:
