@@ -33,17 +33,17 @@ class Streams:
         self._observer = observer
         self._max_streams = max_streams
         self._heartbeat = heartbeat
-        self.count = 0
+        self._count = 0
 
     async def serve(self, call: Call) -> None:
         """Serves one call from its first message to its end."""
-        if self.count >= self._max_streams:
+        if self._count >= self._max_streams:
             raise OverCapacity("streams", self._max_streams, retry_after=RETRY_AFTER)
-        self.count += 1
+        self._count += 1
         try:
             await self._serve(call)
         finally:
-            self.count -= 1
+            self._count -= 1
 
     async def _serve(self, call: Call) -> None:
         message = await self._first_message(call)

@@ -66,9 +66,11 @@ def encode_outputs(arrays: Mapping[str, np.ndarray], as_lists: bool, into: Seque
         if not as_lists:
             tensor.raw = array.tobytes()
         elif array.dtype.kind == "f":
+            tensor.floats.SetInParent()  # the kind is told even where there is nothing to list
             tensor.floats.values.extend(array.ravel().tolist())
         else:
-            tensor.integers.values.extend(array.ravel().tolist())
+            tensor.integers.SetInParent()
+            tensor.integers.values.extend(array.astype(np.int64).ravel().tolist())
 
 
 def _spec_of(name: str, entry: EntrySpec) -> TensorSpec:

@@ -42,6 +42,7 @@ SUM = Model(
     batch_invariant=True,
     batch_reason="",
     max_batch=8,
+    batch_multiple=1,
     run_seconds={"step": ((1, 1e-4),)},
 )
 
@@ -110,12 +111,13 @@ class FakeAttachment:
         self.errors: dict[int, Exception] = {}  # by step
         self.held: dict[int, asyncio.Event] = {}  # by step: its answer comes after this
         self.submitted: list[StepMessage] = []
-        self.arrived = asyncio.Condition()
+        self._arrival = asyncio.Event()
         self.detached = asyncio.Event()
         self._total = np.zeros(2, np.float32)
 
     def submit(self, message: StepMessage) -> Awaitable[StepAnswer]:
         self.submitted.append(message)
+        self._arrival.set()
         return asyncio.ensure_future(self._answer(message))
 
     def end(self, error: TapeheadError) -> None:
@@ -128,7 +130,8 @@ class FakeAttachment:
 
     async def wait_submitted(self, count: int) -> None:
         while len(self.submitted) < count:
-            await asyncio.sleep(0.001)
+            self._arrival.clear()
+            await self._arrival.wait()
 
     async def _answer(self, message: StepMessage) -> StepAnswer:
         if message.first_step in self.held:
@@ -255,13 +258,13 @@ class FakeMetrics:
     def __init__(self) -> None:
         self.rejections: list[str] = []
         self.ended: list[str] = []
-        self.started_count = 0
+        self.has_started = asyncio.Event()
 
     def method(self, kind: str, service: str, name: str) -> FakeMetrics:
         return self
 
     def started(self) -> None:
-        self.started_count += 1
+        self.has_started.set()
 
     def handled(self, code: str, seconds: float) -> None:
         self.ended.append(code)

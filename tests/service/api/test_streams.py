@@ -83,7 +83,11 @@ async def test_the_first_reply_says_what_was_opened(served: Served) -> None:
     await call.write(
         pb.StreamStepsRequest(
             open=pb.StreamOpen(
-                session_id="s", incarnation=INCARNATION.hex(), last_received_step=0, client_id="a", previous_client_id="b"
+                session_id="s",
+                incarnation=INCARNATION.hex(),
+                last_received_step=0,
+                client_id="a",
+                previous_client_id="b",
             )
         )
     )
@@ -101,9 +105,7 @@ async def test_the_first_reply_says_what_was_opened(served: Served) -> None:
     call.cancel()
 
 
-async def test_an_unset_last_received_step_is_not_zero(
-    served: Served, stream: grpc.aio.StreamStreamCall
-) -> None:
+async def test_an_unset_last_received_step_is_not_zero(served: Served, stream: grpc.aio.StreamStreamCall) -> None:
     """Zero asks for every stored answer; unset asks for none."""
     assert served.lifecycle.opened[0].last_received_step is None
     assert served.lifecycle.opened[0].create is None
@@ -122,9 +124,7 @@ async def test_an_open_may_say_how_to_create(served: Served) -> None:
 
 
 async def test_stored_answers_come_before_live_ones(served: Served, attachment: FakeAttachment) -> None:
-    attachment.replays = [
-        StepAnswer(n, 0, {"y": np.full(2, n, np.float32)}, b"h", 2, True, False, b"") for n in (1, 2)
-    ]
+    attachment.replays = [StepAnswer(n, 0, {"y": np.full(2, n, np.float32)}, b"h", 2, True, False, b"") for n in (1, 2)]
     call = served.sessions.StreamSteps()
     await call.write(OPEN)
     await call.write(step(3))
@@ -292,12 +292,8 @@ async def test_an_invalid_input_is_in_band_and_submits_nothing(
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\0" * (MESSAGE_BYTES + 1)], ids=["no message", "too long"])
-async def test_an_unreadable_later_message_is_in_band(
-    served: Served, attachment: FakeAttachment, data: bytes
-) -> None:
-    call = served.channel.stream_stream(
-        PATH, response_deserializer=pb.StreamStepsResponse.FromString
-    )()
+async def test_an_unreadable_later_message_is_in_band(served: Served, attachment: FakeAttachment, data: bytes) -> None:
+    call = served.channel.stream_stream(PATH, response_deserializer=pb.StreamStepsResponse.FromString)()
     await call.write(OPEN.SerializeToString())
     await call.write(data)
     await call.write(step(1).SerializeToString())
@@ -390,14 +386,12 @@ async def test_draining_answers_what_was_read_and_says_so(
     draining = asyncio.create_task(served.edge.drain(5.0))
     await asyncio.sleep(0)
     attachment.held[1].set()
-    kinds = []
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        while True:
-            kinds.append((await stream.read()).WhichOneof("message"))
+    kinds = [(await stream.read()).WhichOneof("message") for _ in range(3)]
+    error = await ending(stream)
 
     assert sorted(kinds) == ["draining", "result", "result"]
     assert kinds[-1] == "result"
-    assert (caught.value.code(), info_of(caught.value).reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+    assert (error.code(), info_of(error).reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
     assert await draining == 0
 
 
@@ -415,9 +409,8 @@ async def test_draining_does_not_wait_for_ever(
 
 async def test_a_stream_that_was_never_opened_does_not_hold_up_the_end(served: Served) -> None:
     call = served.sessions.StreamSteps()
-    await call.wait_for_connection()
-    while served.streams.count == 0:
-        await asyncio.sleep(0.001)
+    await served.metrics.has_started.wait()
+    await asyncio.sleep(0)
 
     assert await served.edge.drain(5.0) == 0
     assert info_of(await ending(call)).reason == "DRAINING"

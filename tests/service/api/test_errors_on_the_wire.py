@@ -1,0 +1,145 @@
+"""Every row of the table, and everything that grpc would answer by itself, as a real client sees it."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.message import Message
+
+from service.api.status import row_of
+from service.errors import Draining, TapeheadError
+from tapehead.v1 import model_service_pb2, question_service_pb2, server_service_pb2
+from tapehead.v1 import session_service_pb2 as pb
+from tests.service.api.conftest import MESSAGE_BYTES, Served, info_of, status_of
+from tests.service.api.test_status import SAMPLES
+from tests.service.api.test_streams import tensor
+
+UNARY = [
+    "/tapehead.v1.SessionService/CreateSession",
+    "/tapehead.v1.SessionService/GetSession",
+    "/tapehead.v1.SessionService/ListSessions",
+    "/tapehead.v1.SessionService/DeleteSession",
+    "/tapehead.v1.SessionService/Step",
+    "/tapehead.v1.QuestionService/Ask",
+    "/tapehead.v1.QuestionService/Tell",
+    "/tapehead.v1.ModelService/ListModels",
+    "/tapehead.v1.ModelService/GetModel",
+    "/tapehead.v1.ServerService/GetServer",
+    "/tapehead.v1.ServerService/GetStatistics",
+    "/grpc.health.v1.Health/Check",
+]
+
+
+async def failure(call: grpc.aio.UnaryUnaryCall) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda error: row_of(error).reason)
+async def test_every_row_of_the_table_reaches_the_caller(served: Served, error: TapeheadError) -> None:
+    served.calls.error = error
+    row = row_of(error)
+    assert row is not None
+    got = await failure(served.sessions.Step(pb.StepRequest(session_id="s", step=1, inputs=[tensor(1, 2)])))
+    info = info_of(got)
+
+    assert got.code() is row.code
+    assert got.details() == status_of(got).message == error.message
+    assert (info.reason, info.domain, dict(info.metadata)) == (row.reason, "tapehead", error.facts)
+    assert served.metrics.rejections == [row.reason]
+
+
+async def test_a_bug_is_internal_and_tells_nothing(served: Served) -> None:
+    served.calls.error = RuntimeError("the password is 1234")
+    got = await failure(served.sessions.Step(pb.StepRequest(session_id="s", step=1, inputs=[tensor(1, 2)])))
+    request_id = dict(got.trailing_metadata() or ())["tapehead-request-id"]
+
+    assert (got.code(), info_of(got).reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert dict(info_of(got).metadata) == {"request_id": request_id}
+    assert "1234" not in repr(got)
+
+
+@pytest.mark.parametrize("path", UNARY)
+async def test_bytes_that_are_no_message_are_malformed(served: Served, path: str) -> None:
+    got = await failure(served.channel.unary_unary(path)(b"\xff\xff\xff"))
+
+    assert (got.code(), info_of(got).reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
+
+
+@pytest.mark.parametrize("path", UNARY)
+async def test_a_message_over_the_limit_is_too_long(served: Served, path: str) -> None:
+    """Ours is the limit that answers, not grpc's, which would not say why."""
+    got = await failure(served.channel.unary_unary(path)(b"\0" * (MESSAGE_BYTES + 1)))
+
+    assert (got.code(), info_of(got).reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_LONG")
+    assert info_of(got).metadata["limit"] == str(MESSAGE_BYTES)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/tapehead.v1.SessionService/ForkSession", "/tapehead.v1.Nobody/Nothing", "/unheard.of/Method", "/" + "x" * 3000],
+)
+async def test_an_unknown_method_is_not_supported(served: Served, path: str) -> None:
+    got = await failure(served.channel.unary_unary(path)(b""))
+
+    assert (got.code(), info_of(got).reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_SUPPORTED")
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "request_message"),
+    [
+        ("sessions", "ListSessions", pb.ListSessionsRequest(page_size=-1)),
+        ("sessions", "ListSessions", pb.ListSessionsRequest(state=9)),  # type: ignore[arg-type]
+        ("sessions", "GetSession", pb.GetSessionRequest(session_id="s", incarnation="xyz")),
+        ("sessions", "CreateSession", pb.CreateSessionRequest(model_id="sum", durability=9)),  # type: ignore[arg-type]
+        ("sessions", "Step", pb.StepRequest(session_id="s", step=0, inputs=[tensor(1, 2)])),
+        ("sessions", "Step", pb.StepRequest(session_id="s", step=1, step_count=-1, inputs=[tensor(1, 2)])),
+        ("sessions", "Step", pb.StepRequest(session_id="s", step=1, inputs=[tensor(1, 2)], acknowledged_step=-1)),
+        ("sessions", "Step", pb.StepRequest(session_id="s", step=1, inputs=[tensor(1, 2)], outputs=["z"])),
+        ("sessions", "Step", pb.StepRequest(session_id="s", step=1)),
+        ("questions", "Ask", question_service_pb2.AskRequest(question="where is mary")),
+        ("questions", "Ask", question_service_pb2.AskRequest(session_id="s", answer_count=-1)),
+        ("questions", "Ask", question_service_pb2.AskRequest(session_id="s", answer_count=101)),
+        ("questions", "Ask", question_service_pb2.AskRequest(session_id="s", minimum_step=-1)),
+        ("questions", "Ask", question_service_pb2.AskRequest(story=question_service_pb2.Story(sentences=["mary"]))),
+        ("questions", "Tell", question_service_pb2.TellRequest(session_id="s", sentences=["mary"])),
+        ("models", "GetModel", model_service_pb2.GetModelRequest(model_id="sum", version=-1)),
+    ],
+    ids=lambda value: " ".join(str(value).split()) if isinstance(value, Message) else value,
+)
+async def test_a_field_out_of_its_range_is_named(
+    served: Served, service: str, method: str, request_message: Message
+) -> None:
+    got = await failure(getattr(getattr(served, service), method)(request_message))
+
+    assert (got.code(), info_of(got).reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert info_of(got).metadata["field"]
+
+
+async def test_every_call_carries_its_request_id(served: Served) -> None:
+    call = served.server.GetServer(server_service_pb2.GetServerRequest())
+    await call
+    first = dict(await call.trailing_metadata())["tapehead-request-id"]
+    call = served.server.GetServer(server_service_pb2.GetServerRequest())
+    await call
+
+    assert len(first) == 16
+    assert dict(await call.trailing_metadata())["tapehead-request-id"] != first
+
+
+async def test_new_calls_are_refused_while_draining(served: Served) -> None:
+    served.drain.begin(5.0)
+    got = await failure(served.models.ListModels(model_service_pb2.ListModelsRequest()))
+
+    assert (got.code(), info_of(got).reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+    assert got.details() == Draining().message
+
+
+async def test_calls_are_counted_by_code(served: Served) -> None:
+    await served.models.ListModels(model_service_pb2.ListModelsRequest())
+    await failure(served.models.GetModel(model_service_pb2.GetModelRequest(model_id="none")))
+
+    assert served.metrics.ended == ["OK", "NotFound"]
+    assert (served.metrics.received, served.metrics.sent) == (2, 1)

@@ -1,0 +1,65 @@
+"""Health, for the server, each service and each model."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from service.api.edge import OWN_SERVICES
+from tests.service.api.conftest import Served, info_of
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+def ask(name: str) -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=name)
+
+
+@pytest.mark.parametrize("name", ["", *OWN_SERVICES, "tapehead.model.sum", "tapehead.model.qa"])
+async def test_every_name_is_served(served: Served, name: str) -> None:
+    assert (await HealthStub(served.channel).Check(ask(name))).status == SERVING
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("tapehead.model.none", "MODEL_NOT_FOUND"), ("nonsense", "HEALTH_NAME_UNKNOWN")]
+)
+async def test_an_unknown_name_is_not_found(served: Served, name: str, reason: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await HealthStub(served.channel).Check(ask(name))
+
+    assert (caught.value.code(), info_of(caught.value).reason) == (grpc.StatusCode.NOT_FOUND, reason)
+
+
+async def test_nothing_is_served_while_draining_and_checks_still_answer(served: Served) -> None:
+    served.drain.begin(5.0)
+
+    assert (await HealthStub(served.channel).Check(ask(""))).status == NOT_SERVING
+
+
+async def test_a_watcher_hears_of_the_drain_and_does_not_hold_it_up(served: Served) -> None:
+    call = HealthStub(served.channel).Watch(ask(""))
+    first = await call.read()
+    served.drain.begin(5.0)
+    second = await call.read()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+
+    assert (first.status, second.status) == (SERVING, NOT_SERVING)
+    assert info_of(caught.value).reason == "DRAINING"
+
+
+async def test_watchers_hear_of_a_model_that_comes_and_goes(served: Served) -> None:
+    watchers = [HealthStub(served.channel).Watch(ask("tapehead.model.new")) for _ in range(2)]
+    statuses = []
+    for change in (lambda _: None, served.health.add, served.health.remove):
+        change("tapehead.model.new")
+        statuses.append([(await watcher.read()).status for watcher in watchers])
+    for watcher in watchers:
+        watcher.cancel()
+
+    assert statuses == [[UNKNOWN, UNKNOWN], [SERVING, SERVING], [UNKNOWN, UNKNOWN]]
