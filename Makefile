@@ -60,8 +60,9 @@ proto: $(STAMPS)/test ## Generate tapehead/v1 from the contracts in proto/, and 
 breaking: $(STAMPS)/test ## Compare the contracts with those of the branch main: nothing may be renumbered, renamed or retyped
 	@$(BIN)/buf breaking proto --against '.git#branch=main,subdir=proto'
 
-bench: $(STAMPS)/test ## Measure (ARGS go to `python -m benchmarks`)
-	@exec $(BIN)/python -m benchmarks $(ARGS)
+bench: $(STAMPS)/test ## Measure streams and store, each beside its floor
+	@$(BIN)/python -m benchmarks.streams
+	@$(BIN)/python -m benchmarks.store
 
 clean: ## Remove the virtual environment and every cache; sessions and models stay
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
