@@ -36,6 +36,7 @@ class LmdbStore:
     ) -> None:
         self.durability = durability
         self.location = f"lmdb:{folder}"
+        self._groups = groups
         self._hold = hold
         self._environment = environment
         self._tables = groups.tables

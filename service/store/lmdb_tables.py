@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 FORMAT = b"1"
 TABLES = 6
 VISITS = 256  # entries of `ends` that one transaction looks at, so that commits do not wait for long
+_KNOWN = 8192  # rows, a kilobyte each
 _PATIENCE = 24 * 3600.0  # seconds until `expire` tries again to read a damaged head
 
 _NUMBER = struct.Struct(">Q")
@@ -84,6 +85,8 @@ class Tables:
     def __init__(self, environment: lmdb.Environment, clock: Clock) -> None:
         """Raises StateCorrupt if the file was written in another format."""
         self._clock = clock
+        # What the last rows written mean. Only the very same bytes, read from the file, are taken at this meaning.
+        self._known: dict[bytes, tuple[bytes, HeadRow]] = {}
         self._heads = environment.open_db(b"heads")
         self._tombstones = environment.open_db(b"tombstones")
         self._states = environment.open_db(b"states")
@@ -203,7 +206,10 @@ class Tables:
 
     def _head(self, txn: Transaction, place: bytes) -> HeadRow | None:
         data = txn.get(place, db=self._heads)
-        return None if data is None else decode_head(place, data)
+        if data is None:
+            return None
+        known, row = self._known.get(place, (b"", None))
+        return row if row and known == data else decode_head(place, data)
 
     def _tombstone(self, txn: Transaction, place: bytes) -> TombstoneRow | None:
         data = txn.get(place, db=self._tombstones)
@@ -214,7 +220,11 @@ class Tables:
         return row.tombstone if row else None
 
     def _put_head(self, txn: Transaction, place: bytes, row: HeadRow) -> None:
-        txn.put(place, encode_head(place, row), db=self._heads)
+        data = encode_head(place, row)
+        txn.put(place, data, db=self._heads)
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[place] = data, row
 
     def _begin(
         self, txn: Transaction, place: bytes, birth: Birth, incarnation: bytes, state: bytes, client_id: str

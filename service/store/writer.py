@@ -90,15 +90,15 @@ class Writer:
         """Waits for a job, then takes what else is there. False if no more will come."""
         group: list[Job] = []
         job = self._queue.get()
-        try:
-            while job is not None and len(group) < self._group_limit:
-                group.append(job)
-                job = self._queue.get_nowait()
-        except Empty:
-            return group, True
-        if job is not None:
+        while job is not None:
             group.append(job)
-        return group, job is not None
+            if len(group) == self._group_limit:
+                return group, True
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                return group, True
+        return group, False
 
     def _carry_out(self, group: list[Job]) -> None:
         try:

@@ -1,0 +1,160 @@
+"""An LMDB store without space says so for certain, and still takes deletes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from service.errors import StoreFull, StoreUnavailable
+from service.store.base import Applied, Durability, Head, Key, Record
+from service.store.lmdb import LmdbStore
+from tests.contract.clocks import HandClock
+
+from .lmdb_sessions import KEYS, begun, stepped
+from .lmdb_writer import BIRTH, commit_after, key_of
+
+
+def set_free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr("service.store.lmdb_groups.free_bytes", lambda path: size)
+
+
+async def test_below_the_reserve_nothing_grows_but_deletes_work(
+    store: LmdbStore, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = await begun(store, *KEYS)
+    set_free(monkeypatch, 10 << 20)
+    clock.advance(1)
+
+    with pytest.raises(StoreFull, match="10 MiB are free"):
+        await store.commit([commit_after(KEYS[0], heads[0])])
+    with pytest.raises(StoreFull):
+        await store.create(key_of(9), BIRTH, b"born", b"state", "client")
+    assert isinstance((await store.load(KEYS[0])), Record)
+    assert await store.renew(KEYS[0], b"born", 0)
+    assert isinstance(await store.delete(KEYS[1], None), Applied)
+
+    set_free(monkeypatch, 1 << 40)
+    clock.advance(1)
+    assert isinstance((await store.commit([commit_after(KEYS[0], heads[0])]))[0], Applied)
+
+
+async def test_much_that_was_written_since_the_last_look_counts(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands still, so only what is written can make the store look again."""
+    (head,) = await begun(store, KEYS[0])
+    set_free(monkeypatch, 10 << 20)
+
+    async def write_on(head: Head) -> None:
+        for _ in range(30):
+            head = await stepped(store, KEYS[0], head, bytes(1 << 20))
+
+    with pytest.raises(StoreFull):
+        await write_on(head)
+
+
+async def fill(store: LmdbStore) -> dict[Key, Head]:
+    """Creates sessions until the map is full."""
+    heads = {}
+    for number in range(10_000):
+        created = await store.create(key_of(number), BIRTH, b"born", bytes(20_000), "client")
+        assert isinstance(created, Applied)
+        heads[key_of(number)] = created.head
+    return heads
+
+
+async def test_a_full_map_refuses_for_certain_and_takes_deletes(folder: Path, clock: HandClock) -> None:
+    store = LmdbStore.at(folder, Durability.PROCESS, map_size=1 << 20, clock=clock)
+    with pytest.raises(StoreFull, match="map"):
+        await fill(store)
+    living = await store.list("ada", "", 1000)
+    assert len(living) > 10
+    assert await store.list("ada", "", 1000) == living
+
+    for session_id, _ in living[:10]:
+        assert isinstance(await store.delete(Key("ada", session_id), None), Applied)
+    session_id, head = living[20]
+    await stepped(store, Key("ada", session_id), head, bytes(20_000))
+    clock.advance(BIRTH.ttl + 1)
+    assert await store.expire(1000) == len(living) - 10
+    await store.close()
+
+
+async def test_in_a_full_map_what_fits_is_not_refused_with_what_does_not(folder: Path) -> None:
+    """A commit that is too large, and small ones that were joined with it."""
+    store = LmdbStore.at(folder, Durability.PROCESS, map_size=1 << 20)
+    heads = await begun(store, *KEYS)
+    large = replace(commit_after(KEYS[0], heads[0]), state=bytes(2 << 20))
+
+    outcomes = await asyncio.gather(
+        store.commit([large]),
+        *(store.commit([commit_after(key, head)]) for key, head in zip(KEYS[1:], heads[1:], strict=True)),
+        return_exceptions=True,
+    )
+
+    assert isinstance(outcomes[0], StoreFull)
+    assert all(isinstance(outcome, list) and isinstance(outcome[0], Applied) for outcome in outcomes[1:])
+    record = await store.load(KEYS[0])
+    assert record == Record(heads[0], b"state 2")
+    await store.close()
+
+
+class FailingCommit:
+    """An environment whose transactions abort instead of committing, with the error of a failed write."""
+
+    def __init__(self, environment: lmdb.Environment, error: lmdb.Error) -> None:
+        self._environment = environment
+        self._error = error
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._environment, name)
+
+    def begin(self, write: bool = False) -> object:
+        txn = self._environment.begin(write=write)
+        return FailingTransaction(txn, self._error) if write else txn
+
+
+class FailingTransaction:
+    def __init__(self, txn: lmdb.Transaction, error: lmdb.Error) -> None:
+        self._txn = txn
+        self._error = error
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._txn, name)
+
+    def cursor(self, database: object) -> lmdb.Cursor:
+        return self._txn.cursor(database)
+
+    def commit(self) -> None:
+        self._txn.abort()
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "expected"),
+    [
+        (lmdb.Error("mdb_txn_commit: Input/output error", errno.EIO), 1 << 20, StoreFull),
+        (lmdb.Error("mdb_txn_commit: Input/output error", errno.EIO), 1 << 40, StoreUnavailable),
+        (lmdb.PanicError("mdb_txn_commit", -30795), 1 << 20, StoreUnavailable),
+    ],
+)
+async def test_a_failed_write_is_a_full_disk_only_if_little_is_free_and_nothing_was_applied(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch, error: lmdb.Error, free: int, expected: type[Exception]
+) -> None:
+    (head,) = await begun(store, KEYS[0])
+    groups = store._groups
+    sound = groups._environment
+    set_free(monkeypatch, free)
+    groups._environment = FailingCommit(sound, error)  # type: ignore[assignment]
+
+    with pytest.raises(expected):
+        await store.commit([commit_after(KEYS[0], head)])
+
+    groups._environment = sound
+    assert await store.load(KEYS[0]) == Record(head, b"state 2")
+    await stepped(store, KEYS[0], head)

@@ -1,0 +1,101 @@
+"""The writer joins what waits, answers everybody, and outlives its bugs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from service.errors import StoreUnavailable
+from service.store.writer import Job, Kind, Writer
+
+
+class Performer:
+    """Runs each job without a transaction; the first group waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+        self.closed = False
+        self.reached = threading.Event()
+        self.go = threading.Event()
+
+    def perform(self, jobs: list[Job]) -> None:
+        self.groups.append(len(jobs))
+        self.reached.set()
+        assert self.go.wait(30)
+        for job in jobs:
+            job.result = job.act(None)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def performer() -> Performer:
+    return Performer()
+
+
+async def first_in_flight(writer: Writer, performer: Performer) -> asyncio.Future[int]:
+    first = writer.submit(Kind.READS, lambda _: 0)
+    assert await asyncio.to_thread(performer.reached.wait, 30)
+    return first
+
+
+async def test_what_gathers_meanwhile_is_one_group(performer: Performer) -> None:
+    writer = Writer(performer.perform, performer.close)
+    first = await first_in_flight(writer, performer)
+    rest = [writer.submit(Kind.READS, lambda _, number=number: number) for number in range(1, 11)]
+    performer.go.set()
+
+    assert await asyncio.gather(first, *rest) == list(range(11))
+    assert performer.groups == [1, 10]
+    await writer.close()
+
+
+async def test_a_group_has_a_limit(performer: Performer) -> None:
+    writer = Writer(performer.perform, performer.close, group_limit=4)
+    first = await first_in_flight(writer, performer)
+    rest = [writer.submit(Kind.READS, lambda _, number=number: number) for number in range(1, 11)]
+    performer.go.set()
+
+    assert await asyncio.gather(first, *rest) == list(range(11))
+    assert performer.groups == [1, 4, 4, 2]
+    await writer.close()
+
+
+async def test_closing_does_the_rest_first_and_may_be_asked_twice(performer: Performer) -> None:
+    writer = Writer(performer.perform, performer.close)
+    first = await first_in_flight(writer, performer)
+    last = writer.submit(Kind.READS, lambda _: "last")
+    closings = [asyncio.create_task(writer.close()) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        writer.submit(Kind.READS, lambda _: None)
+    performer.go.set()
+
+    assert await asyncio.gather(first, last) == [0, "last"]
+    await asyncio.gather(*closings)
+    assert performer.closed
+
+
+async def test_a_bug_fails_its_group_and_nobody_else(performer: Performer) -> None:
+    performer.go.set()
+    writer = Writer(performer.perform, performer.close)
+
+    with pytest.raises(ZeroDivisionError):
+        await writer.submit(Kind.READS, lambda _: 1 // 0)
+
+    assert await writer.submit(Kind.READS, lambda _: 1) == 1
+    await writer.close()
+
+
+async def test_a_cancelled_caller_disturbs_nobody(performer: Performer) -> None:
+    writer = Writer(performer.perform, performer.close)
+    first = await first_in_flight(writer, performer)
+    second = writer.submit(Kind.READS, lambda _: 2)
+    first.cancel()
+    performer.go.set()
+
+    assert await second == 2
+    await writer.close()
