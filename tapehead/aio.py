@@ -193,9 +193,12 @@ class Client:
         *,
         labels: Mapping[str, str] | None = None,
         durability: str | None = None,
+        create: bool = True,
     ) -> Conversation:
-        """A story that grows: a new one, or the one that the session holds already."""
-        info = await self.sessions.find(session_id) if session_id else None
+        """A story that grows: the one that the session holds already, or else (never with `create=False`) a new one."""
+        info = None
+        if session_id:
+            info = await (self.sessions.find(session_id) if create else self.sessions.get(session_id))
         if info is None:
             request = create_request(model_id or "", session_id, labels=labels, durability=durability)
             info = await self.sessions.create(request)

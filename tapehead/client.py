@@ -151,9 +151,10 @@ class Client:
         *,
         labels: Mapping[str, str] | None = None,
         durability: str | None = None,
+        create: bool = True,
     ) -> Conversation:
-        """A story that grows: a new one, or the one that the session holds already."""
-        make = self._client.conversation(model_id, session_id, labels=labels, durability=durability)
+        """A story that grows: the one that the session holds already, or else (never with `create=False`) a new one."""
+        make = self._client.conversation(model_id, session_id, labels=labels, durability=durability, create=create)
         return Conversation(self._portal, self._portal.call(make))
 
     def server(self) -> ServerInfo:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import TypeVar, cast
 
 import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # ships no types
-from grpc_status import rpc_status
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # ships no types
 
 from tapehead.errors import ServerUnreachable, TapeheadError, error_class
 from tapehead.v1 import session_service_pb2
@@ -23,9 +23,7 @@ M = TypeVar("M", bound=Message)
 
 def from_rpc_error(error: grpc.aio.AioRpcError, server: str) -> TapeheadError:
     """The error that a call's status stands for; `server` is the address, for the sentence."""
-    status = rpc_status.from_call(cast(grpc.Call, error))
-    if status is None:
-        return _without_reason(error, server)
+    status = _details(error)
     info = _detail(status.details, error_details_pb2.ErrorInfo())
     if info is None or info.domain != DOMAIN:
         return _without_reason(error, server)
@@ -54,12 +52,22 @@ def _without_reason(error: grpc.aio.AioRpcError, server: str) -> TapeheadError:
     """What gRPC itself, or something on the way, had to say."""
     text = error.details() or "no details"
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return ServerUnreachable(f"the server at {server} cannot be reached: {text}")
+        return ServerUnreachable(f"the server at {server} cannot be reached: {text.rpartition(': ')[2]}")
     if error.code() == grpc.StatusCode.UNIMPLEMENTED:
         return TapeheadError(f"the server at {server} does not offer this call: {text}", code=error.code())
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
         return TapeheadError(f"the server at {server} did not answer in time", code=error.code())
     return TapeheadError(f"the call to {server} ended with {error.code().name}: {text}", code=error.code())
+
+
+def _details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    """The google.rpc.Status of the trailers; an empty one if there is none, or none that can be read."""
+    trailers = cast(Iterable[tuple[str, bytes]], error.trailing_metadata() or ())
+    for key, value in trailers:
+        if key == "grpc-status-details-bin":
+            with contextlib.suppress(DecodeError):
+                return status_pb2.Status.FromString(value)
+    return status_pb2.Status()
 
 
 def _detail(details: Iterable[AnyMessage], message: M) -> M | None:

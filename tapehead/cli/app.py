@@ -1,0 +1,54 @@
+"""Puts the commands together, and turns what goes wrong into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from tapehead.cli import ask, models, server, sessions, stream
+from tapehead.errors import TapeheadError
+
+app = typer.Typer(
+    name="tapehead",
+    help="Ask questions about stories, stream into models that remember, look at sessions and models.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("ask")(ask.ask)
+app.command("tell")(ask.tell)
+app.command("stream")(stream.stream)
+app.command("server")(server.server)
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(models.app, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tapehead {version('tapehead')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 an error (a sentence on stderr), 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except (TapeheadError, OSError, ValueError) as error:
+        if isinstance(error, BrokenPipeError):  # whoever read the output has gone
+            sys.exit(1)
+        print(f"tapehead: {error}", file=sys.stderr)
+        sys.exit(1)

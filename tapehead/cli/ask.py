@@ -1,0 +1,84 @@
+"""`tapehead ask` and `tapehead tell`: questions about a story, and the story itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tapehead import Answer, render
+from tapehead.cli.options import Json, Server, connect, console, lines, print_json
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help='The question, for example "Where is Mary?".')],
+    story: Annotated[
+        str | None, typer.Option("--story", help="A file with the story, one sentence a line; - reads stdin.")
+    ] = None,
+    session: Annotated[str | None, typer.Option("--session", help="The session that was told the story.")] = None,
+    model: Annotated[str, typer.Option("--model", help="The model that answers about a --story.")] = "babi-qa",
+    answers: Annotated[int, typer.Option("--answers", help="How many ranked answers.", min=1, max=100)] = 3,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a question about a story, and show which sentences the model looked at."""
+    if (story is None) == (session is None):
+        raise typer.BadParameter("expected either --story or --session")
+    with connect(server) as client:
+        sentences: list[str] | None = None
+        if story is not None:
+            sentences = lines(story)
+            answer = client.ask(sentences, question, model_id=model, answer_count=answers)
+        else:
+            conversation = client.conversation(None, session, create=False)
+            answer = conversation.ask(question, answer_count=answers)
+    if as_json:
+        print_json(answer)
+    else:
+        _show(answer, sentences)
+
+
+def tell(
+    sentences: Annotated[list[str], typer.Argument(help="Sentences, oldest first; - reads them from stdin.")],
+    session: Annotated[str, typer.Option("--session", help="The session; created if there is none.")],
+    model: Annotated[str, typer.Option("--model", help="The model of a new session.")] = "babi-qa",
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Add sentences to a session's story, each exactly once."""
+    told = lines("-") if sentences == ["-"] else sentences
+    with connect(server) as client:
+        conversation = client.conversation(model, session)
+        unknown = conversation.tell(*told)
+    if as_json:
+        print_json(
+            {
+                "session_id": conversation.session_id,
+                "told": len(told),
+                "sentences": conversation.told_count,
+                "unknown_words": unknown,
+            }
+        )
+        return
+    console().print(f"'{conversation.session_id}' was told {len(told)} and has {conversation.told_count} sentences.")
+    _warn_about(unknown)
+
+
+def _show(answer: Answer, sentences: list[str] | None) -> None:
+    out = console()
+    for ranked in answer.ranked:
+        out.print(f"{ranked.probability:6.1%}  {render.bar(ranked.probability)}  {ranked.text}", markup=False)
+    _warn_about(answer.unknown_words)
+    if answer.forgotten_sentence_count:
+        out.print(f"Forgotten, because the memory was full: the oldest {answer.forgotten_sentence_count} sentence(s).")
+    if answer.hops:
+        if sentences is None:  # the server keeps what the model made of the sentences, not their text
+            count = max(map(len, answer.hops))
+            sentences = [f"sentence {answer.step - count + 1 + index}" for index in range(count)]
+        out.print()
+        out.print(render.attention(sentences, answer.hops), markup=False)
+
+
+def _warn_about(unknown_words: tuple[str, ...]) -> None:
+    if unknown_words:
+        console().print(f"Unknown to the model: {', '.join(unknown_words)}.", markup=False)

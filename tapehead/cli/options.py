@@ -1,0 +1,68 @@
+"""What every command takes, and how every command prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+
+import tapehead
+
+CONNECT_TIMEOUT = 5.0  # seconds: a person waits
+
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server", help="Address of the server, HOST:PORT.", envvar="TAPEHEAD_SERVER", show_default="127.0.0.1:8001"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def connect(server: str | None) -> tapehead.Client:
+    return tapehead.connect(server, connect_timeout=CONNECT_TIMEOUT)
+
+
+def console() -> Console:
+    """For text; colours and widths only where a person looks at it."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def print_json(value: object, *, line: bool = False) -> None:
+    """Prints a value of this package as JSON; on one line where several follow each other."""
+    print(json.dumps(_plain(value), ensure_ascii=False, indent=None if line else 2), flush=line)
+
+
+def lines(source: str) -> list[str]:
+    """The lines of a file, or of the standard input for "-", that are not blank."""
+    if source == "-":
+        text = sys.stdin.read()
+    else:
+        with open(source, encoding="utf-8") as file:
+            text = file.read()
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return MessageToDict(value, preserving_proto_field_name=True)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value

@@ -1,0 +1,24 @@
+"""`tapehead server`: whom one is talking to."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from tapehead.cli.options import Json, Server, connect, console, print_json
+
+
+def server(server: Server = None, as_json: Json = False) -> None:
+    """Show the server's version, store, durability and settings."""
+    with connect(server) as client:
+        info = client.server()
+    if as_json:
+        print_json(info)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("version", info.version)
+    table.add_row("store", info.store)
+    table.add_row("durability", info.durability)
+    table.add_row("started", info.start_time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if info.start_time else "?")
+    for name, value in sorted({**info.components, **info.settings}.items()):
+        table.add_row(name, value)
+    console().print(table)

@@ -1,0 +1,106 @@
+"""`tapehead sessions`: what the store keeps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tapehead import SessionInfo
+from tapehead.cli.options import Json, Server, connect, console, print_json
+
+app = typer.Typer(help="List, show and remove sessions.", no_args_is_help=True)
+
+SessionId = Annotated[str, typer.Argument(help="The session's id.")]
+
+
+@app.command("ls")
+def ls(
+    model: Annotated[str, typer.Option("--model", help="Only sessions of this model.")] = "",
+    label: Annotated[list[str] | None, typer.Option("--label", help="Only with this label, KEY=VALUE.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only attached or only parked ones.")] = None,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """List sessions in the order of their ids."""
+    with connect(server) as client:
+        found = client.sessions.list(model_id=model, labels=_labels(label or []), state=state)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("session", "model", "step", "state", "durability", "last use", box=None, pad_edge=False)
+    for info in found:
+        table.add_row(
+            info.session_id,
+            f"{info.model_id}/{info.model_version}",
+            str(info.committed_step),
+            info.state,
+            info.durability,
+            _time(info.last_use_time),
+        )
+    console().print(table if found else "There are no sessions.")
+
+
+@app.command("show")
+def show(session_id: SessionId, server: Server = None, as_json: Json = False) -> None:
+    """Show everything that the store knows of a session."""
+    with connect(server) as client:
+        info = client.sessions.get(session_id)
+    if as_json:
+        print_json(info)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _facts(info):
+        table.add_row(name, value)
+    console().print(table)
+
+
+@app.command("rm")
+def rm(
+    session_ids: Annotated[list[str], typer.Argument(help="The sessions' ids.")],
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Remove sessions with their states and answers."""
+    with connect(server) as client:
+        for session_id in session_ids:
+            committed = client.sessions.delete(session_id)
+            if as_json:
+                print_json({"session_id": session_id, "committed_step": committed}, line=True)
+            else:
+                console().print(f"Removed '{session_id}' at step {committed}.", markup=False)
+
+
+def _facts(info: SessionInfo) -> list[tuple[str, str]]:
+    labels = ", ".join(f"{key}={value}" for key, value in info.labels.items())
+    return [
+        ("session", info.session_id),
+        ("incarnation", info.incarnation),
+        ("model", f"{info.model_id}, version {info.model_version}"),
+        ("state", info.state),
+        ("committed step", str(info.committed_step)),
+        ("oldest kept answer", str(info.oldest_kept_answer)),
+        ("window", f"{info.window} steps"),
+        ("epoch", str(info.epoch)),
+        ("durability", info.durability),
+        ("labels", labels or "none"),
+        ("state size", f"{info.state_bytes:,} bytes"),
+        ("fingerprint", info.fingerprint or "none yet"),
+        ("created", _time(info.create_time)),
+        ("last use", _time(info.last_use_time)),
+        ("expires", _time(info.expire_time)),
+    ]
+
+
+def _labels(pairs: list[str]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    for key, equals, _ in split:
+        if not key or not equals:
+            raise typer.BadParameter(f"--label: expected KEY=VALUE, got '{key}{equals}'")
+    return {key: value for key, _, value in split}
+
+
+def _time(time: datetime | None) -> str:
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time else "never"

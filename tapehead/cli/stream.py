@@ -1,0 +1,120 @@
+"""`tapehead stream`: rows into a model that remembers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from tapehead import Session, StepResult, render
+from tapehead.cli.options import Json, Server, connect, console, print_json
+from tapehead.cli.rows import COPY_BITS, copy_sequence, from_source
+from tapehead.tensors import Array
+
+
+def stream(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE]", help="Rows, one a step: FILE.npy, or comma-separated lines; - reads them from stdin."
+        ),
+    ] = None,
+    copy: Annotated[
+        int | None,
+        typer.Option(
+            "--copy",
+            min=1,
+            metavar="LENGTH",
+            help="Generate a copy sequence instead: LENGTH rows of 8 random bits (9 channels, the last one 0), one row "
+            "with only the delimiter on channel 9, LENGTH rows of zeros, during which the bits are to come back.",
+        ),
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", help="The session to go on with; created if there is none.")
+    ] = None,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", help="An output to ask for, inspection outputs too; repeatable.")
+    ] = None,
+    chunk: Annotated[int, typer.Option("--chunk", min=1, metavar="T", help="Steps in one message and commit.")] = 1,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write the (first) output of all steps to this .npy file.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the generated bits; random if not given.")
+    ] = None,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Stream rows into a session and print what comes out.
+
+    The session outlives this command: name it with --session and a later stream goes on where this one ended. If the
+    connection or the server breaks, the stream goes on by itself; every output is printed once, in order.
+    """
+    if (source is None) == (copy is None):
+        raise typer.BadParameter("expected either a FILE or --copy LENGTH")
+    seed = secrets.randbits(32) if seed is None else seed
+    sequence = None if copy is None else copy_sequence(copy, seed)
+    rows: Iterable[Array] = from_source(source or "-") if sequence is None else sequence
+    saved: list[Array] = []
+    with connect(server) as client, client.session(model, session, outputs=output or ()) as opened:
+        out = console()
+        if not as_json:
+            out.print(
+                f"Session '{opened.session_id}' at step {opened.next_step - 1}, durability {opened.durability}.",
+                markup=False,
+            )
+        for result in _results(opened, rows, chunk):
+            if save is not None or sequence is not None:
+                saved.append(result.output if result.step_count else result.output[None])
+            if as_json:
+                print_json(result, line=True)
+            elif sequence is None:
+                _print_result(out, result)
+    outputs = np.concatenate(saved) if saved else np.zeros(0, np.float32)
+    if save is not None:
+        np.save(save, outputs)
+    if sequence is not None and not as_json:
+        _print_copy(out, sequence, outputs, seed)
+
+
+def _results(session: Session, rows: Iterable[Array], chunk: int) -> Iterator[StepResult]:
+    if chunk == 1:
+        return session.stream(rows)
+    return session.stream(_chunks(rows, min(chunk, session.window)), chunked=True)
+
+
+def _chunks(rows: Iterable[Array], length: int) -> Iterator[Array]:
+    remaining = iter(rows)
+    while taken := list(islice(remaining, length)):
+        yield np.stack(taken)
+
+
+def _print_result(out: Console, result: StepResult) -> None:
+    """One line a step and output: the number, the name where there are several, the values."""
+    for name, values in result.outputs.items():
+        prefix = f"{name} " if len(result.outputs) > 1 else ""
+        for index, row in enumerate(values if result.step_count else values[None]):
+            numbers = " ".join(f"{value:.6g}" for value in np.ravel(row))
+            out.print(f"{result.step + index} {prefix}{numbers}", markup=False)
+
+
+def _print_copy(out: Console, sequence: Array, outputs: Array, seed: int) -> None:
+    """Shows what was to be remembered beside what came back."""
+    length = len(sequence) // 2
+    wanted = sequence[:length, :COPY_BITS]
+    given = outputs[-length:].reshape(length, -1)
+    threshold = 0.5 if np.all((outputs >= 0) & (outputs <= 1)) else 0.0  # probabilities, or logits
+    out.print(f"{'step':>5}  {'in':{COPY_BITS}}  out", markup=False)
+    for number, (bits, row) in enumerate(zip(wanted, given, strict=True), start=1):
+        out.print(f"{number:5}  {render.bits(bits)}  {render.bits(row, threshold=threshold)}", markup=False)
+    wrong = int(np.count_nonzero((given > threshold) != (wanted > 0.5))) if given.shape == wanted.shape else -1
+    if wrong < 0:
+        raise ValueError(f"expected {COPY_BITS} outputs a step for the copy task, got {given.shape[1]}")
+    out.print(f"{wrong} of {wanted.size} bits wrong (--seed {seed}).", markup=False)
