@@ -56,6 +56,8 @@ class LmdbStore:
         Raises StoreHeld if another process has it, DurabilityRefused if its volume cannot honour the durability,
         StateCorrupt if what lies there is not a whole store, StoreUnavailable if it cannot be opened.
         """
+        if durability is Durability.MEMORY:
+            raise ValueError("durability: expected DISK or PROCESS, got MEMORY, which MemoryStore gives")
         folder, clock = Path(path).absolute(), clock or SystemClock()
         require_durability(folder, durability)
         try:
@@ -166,6 +168,7 @@ def _open_environment(folder: Path, durability: Durability, map_size: int) -> lm
         environment.close()
         raise StateCorrupt(f"{folder}/data.mdb: expected at least {size} bytes, got {found}")
     if synchronous:
+        environment.sync(True)  # what an earlier server, at `process`, may have left in the page cache
         for directory in (folder, folder.parent):
             _sync_directory(directory)
     return environment

@@ -37,6 +37,13 @@ class Groups:
         environment.reader_check()
 
     def perform(self, jobs: list[Job]) -> None:
+        try:
+            self._perform(jobs)
+        except (lmdb.Error, OSError) as error:  # from a look at the volume or at the readers, before or after the jobs
+            for job in jobs:
+                job.error = job.error or StoreUnavailable(str(error))
+
+    def _perform(self, jobs: list[Job]) -> None:
         self._check_readers()
         if reads := [job for job in jobs if job.kind is Kind.READS]:
             self._read(reads)

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 FORMAT = b"1"
 TABLES = 6
 VISITS = 256  # entries of `ends` that one transaction looks at, so that commits do not wait for long
+_LONGEST_KEY = 511  # bytes; fixed in LMDB
 _KNOWN = 8192  # rows, a kilobyte each
 _PATIENCE = 24 * 3600.0  # seconds until `expire` tries again to read a damaged head
 
@@ -74,8 +75,8 @@ def place_of(key: Key) -> bytes:
     if "\0" in key.owner:
         raise ValueError(f"owner: expected no NUL, got {key.owner!r}")
     place = f"{key.owner}\0{key.session_id}".encode()
-    if len(place) > 510:  # LMDB's limit is 511; `ends` puts a letter before it, but in a value
-        raise ValueError(f"session key: expected at most 510 bytes, got {len(place)}")
+    if len(place) > _LONGEST_KEY:
+        raise ValueError(f"owner and session id: expected at most {_LONGEST_KEY - 1} bytes, got {len(place) - 1}")
     return place
 
 
@@ -141,8 +142,13 @@ class Tables:
             for place in _keys(cursor, last, prefix):
                 if len(found) == limit:
                     break
-                if place != last:
-                    found.append((place[len(prefix) :].decode(), decode_head(place, cursor.value()).head))
+                if place == last:
+                    continue
+                try:
+                    row = decode_head(place, cursor.value())
+                except StateCorrupt as error:
+                    raise StateCorrupt(f"{_name(place)}, {error.message}") from error
+                found.append((place[len(prefix) :].decode(), row.head))
         return found
 
     # --- writes -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from queue import Empty, SimpleQueue
@@ -120,6 +121,5 @@ def _finish(future: asyncio.Future[None]) -> None:
 
 
 def _call_in_loop_of(future: asyncio.Future[Any], call: Callable[..., None], *args: object) -> None:
-    loop = future.get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call, *args)
+    with suppress(RuntimeError):  # the loop is closed, so nobody waits
+        future.get_loop().call_soon_threadsafe(call, *args)
