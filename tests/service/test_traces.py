@@ -425,3 +425,40 @@ async def test_calls_that_come_during_an_open_wait_for_it() -> None:
         await opening
 
         assert await call == 2.0
+
+
+async def test_an_open_does_not_reuse_a_copy_that_others_have_moved_past() -> None:
+    s0, s1, _ = two_servers()
+    async with serving(s0, s1):
+        key = await s0.create("s")
+        await s0.step(key, 1, 1.0)  # S0 has a copy at step 1
+        await s1.step(key, 2, 1.0)
+        stream = await s0.open("s")
+
+        assert stream.committed_step == 2
+        assert value(await stream.submit(step_message(3, 1.0))) == 3.0
+
+
+async def test_a_call_that_waited_for_the_window_does_not_slip_into_an_open() -> None:
+    """W = 1: unary 2 waits for 1, an open waits for 1 too; then 2 must not be written under the old epoch."""
+    s0, _, store = two_servers()
+    async with serving(s0):
+        key = await s0.create("s", window=1)
+        first = await s0.open("s", "c0")
+        commit = store.hold("commit")
+        first.submit(step_message(1, 1.0))
+        await commit.wait_reached()
+        call = asyncio.create_task(s0.step(key, 2, 1.0))
+        await asyncio.sleep(0)
+        bump = store.hold_reply("open")
+        opening = asyncio.create_task(s0.open("s", "c1"))
+        while not first.ended.done():
+            await asyncio.sleep(0)
+        commit.release()
+        await bump.wait_reached()
+        for _ in range(50):  # turns of the loop, for a call that would not wait
+            await asyncio.sleep(0)
+        bump.release()
+        await opening
+
+        assert await call == 2.0
