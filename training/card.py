@@ -9,18 +9,17 @@ import onnx
 
 from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, StateTensor
 
-from .experiment import Graphs
 
+def write_card(manifest: Manifest, notes: str, results: Sequence[Mapping[str, Any]], files: Mapping[str, bytes]) -> str:
+    """The card as Markdown: `notes` on the task, then what the runs' results and the bundle's files say.
 
-def write_card(
-    manifest: Manifest, graphs: Graphs, results: Sequence[Mapping[str, Any]], files: Mapping[str, bytes]
-) -> str:
-    """The card as Markdown; the first result is the shipped run's, the others are its siblings'."""
+    The first result is the shipped run's, the others are its siblings'.
+    """
     shipped = results[0]
     parts = [
         f"# {manifest.model_id}, version {manifest.version}",
         manifest.description,
-        graphs.notes.strip(),
+        notes.strip(),
         "## Training",
         f"```\n{manifest.provenance.command}\n```",
         f"Update {shipped['best_update']} of {shipped['updates']} had the lowest validation score and is shipped; "
@@ -31,7 +30,7 @@ def write_card(
         "## Measured",
         "On data that neither trained the network nor chose its weights. The first column is the shipped run.",
         _results_table(results),
-        *(f"![{name}]({name})" for name in sorted(graphs.figures)),
+        *(f"![{name}]({name})" for name in sorted(files) if name.endswith(".png")),
         "## Graphs",
         _graphs_table(manifest, files),
         f"Largest difference between onnxruntime and PyTorch over all outputs and states, on real and on random input: "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,25 +22,29 @@ from tapehead.bundle import BundleError, graph_name, state_input, state_output, 
 from tapehead.v1.manifest_pb2 import Entry, Manifest, Provenance
 
 from .card import write_card
-from .checkpoint import read_tensors
 from .config import write_toml
 from .errors import TrainingError
 from .evaluate import load_trained
 from .experiment import Array, Call, Graphs
+from .figures import curve_png, read_metrics
 from .rewrites import simplify
 
 LARGEST_DIFFERENCE = 1e-4  # between onnxruntime and PyTorch, over every output and state of every check
 PROBE_TOLERANCE = 1e-4  # between this machine and whichever replays the probes
 
 
-def export(run: Path, models: Path, version: int, beside: Sequence[Path] = ()) -> Path:
+def export(run: Path, models: Path, version: int, beside: Sequence[Path] = (), *, replace: bool = False) -> Path:
     """Writes the bundle of a finished run to models/<name>/<version> and returns that folder.
 
-    `beside` are other runs of the same experiment (other seeds), reported in the card. Raises TrainingError, above all
-    if onnxruntime and PyTorch disagree.
+    `beside` are other runs of the same experiment (other seeds), reported in the card. A bundle that is there already
+    is overwritten only if `replace` says so. Raises TrainingError, above all if onnxruntime and PyTorch disagree.
     """
     config, experiment = load_trained(run)
-    results = [read_result(folder) for folder in (run, *beside)]
+    folder = models / config.name / str(version)
+    if folder.exists() and not replace:
+        raise TrainingError(f"{folder}: is there already; expected a new version (or --replace)")
+    runs = (run, *beside)
+    results = [read_result(one) for one in runs]
     with torch.no_grad():
         graphs = experiment.graphs()
         files = {entry.file: to_onnx(graphs, entry).SerializeToString() for entry in graphs.manifest.entries}
@@ -51,16 +56,12 @@ def export(run: Path, models: Path, version: int, beside: Sequence[Path] = ()) -
         if np.any(value):
             tensor.initial_file = f"initial.{tensor.name}.bin"
             files[tensor.initial_file] = value.astype(value.dtype.newbyteorder("<")).tobytes()
-    files |= graphs.figures
+    curves = {f"seed {result['seed']}": read_metrics(one) for result, one in zip(results, runs, strict=True)}
+    files |= {**graphs.figures, "curve.png": curve_png(curves)}
     files["config.toml"] = write_toml(config.table()).encode()
     files["weights.safetensors"] = (run / "best.safetensors").read_bytes()
-    files["README.md"] = write_card(manifest, graphs, results, files).encode()
-    folder = models / config.name / str(version)
-    try:
-        written = write_bundle(folder, manifest, files, graphs.probes, PROBE_TOLERANCE)
-        _thin_probes(folder, written)
-    except BundleError as error:
-        raise TrainingError(f"{folder}: {error}") from None
+    files["README.md"] = write_card(manifest, graphs.notes, results, files).encode()
+    _put(folder, manifest, files, graphs)
     return folder
 
 
@@ -223,6 +224,19 @@ def _provenance(result: Mapping[str, Any], network: torch.nn.Module, difference:
     )
 
 
+def _put(folder: Path, manifest: Manifest, files: Mapping[str, bytes], graphs: Graphs) -> None:
+    """Writes the bundle beside its place and moves it there when it is complete and verified."""
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        _thin_probes(draft, write_bundle(draft, manifest, files, graphs.probes, PROBE_TOLERANCE))
+    except BundleError as error:
+        raise TrainingError(f"{folder}: {error}") from None
+    if folder.exists():
+        shutil.rmtree(folder)
+    draft.rename(folder)
+
+
 def _thin_probes(folder: Path, manifest: Manifest) -> None:
     """Keeps what inspection outputs gave only in each probe's last call: a tape a step would be most of the bundle."""
     inspection = {tensor.name for entry in manifest.entries for tensor in entry.outputs if tensor.inspection}
@@ -233,8 +247,3 @@ def _thin_probes(folder: Path, manifest: Manifest) -> None:
             call.outputs.extend(kept)
     write_manifest(folder, manifest)
     verify(folder)
-
-
-def result_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """A bundle's trained weights."""
-    return read_tensors(folder / "weights.safetensors")[0]

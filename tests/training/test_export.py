@@ -80,6 +80,22 @@ def _initial(bundle: Path) -> list[np.ndarray]:
     return [state[tensor.name][None] for tensor in manifest.state]
 
 
+def test_a_row_has_the_same_bits_in_every_batch(bundle: Path) -> None:
+    """The service may put a step with any others; with one thread, the kernels that the graph uses do not notice."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), options)
+    seed = 13
+    random = np.random.default_rng(seed)
+    for spread in (0.1, 1, 10):
+        feed = {v.name: random.normal(0, spread, [33, *v.shape[1:]]).astype(np.float32) for v in session.get_inputs()}
+        whole = session.run(None, feed)
+        for batch in (1, 2, 3, 4, 5, 7, 8, 13, 16, 31):
+            part = session.run(None, {name: value[:batch] for name, value in feed.items()})
+            for value, one, other in zip(session.get_outputs(), whole, part, strict=True):
+                assert np.array_equal(one[:batch], other), f"{value.name}, batch of {batch}, seed {seed}"
+
+
 def test_the_graph_has_few_nodes_and_says_nothing_of_this_machine(bundle: Path, tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -134,6 +150,11 @@ def test_a_graph_that_disagrees_is_not_written(
     with pytest.raises(TrainingError, match=r"entry 'step', call 1, 'y': onnxruntime and PyTorch differ by"):
         export(run, tmp_path, 1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_is_not_overwritten_unawares(bundle: Path, run: Path) -> None:
+    with pytest.raises(TrainingError, match=r"tiny-copy/3: is there already; expected a new version \(or --replace\)"):
+        export(run, bundle.parents[1], 3)
 
 
 def test_an_unfinished_run_is_refused(run: Path, tmp_path: Path) -> None:

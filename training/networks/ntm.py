@@ -19,7 +19,6 @@ from .addressing import address, read, write
 HEAD_LIMIT = 20.0  # head outputs are clamped to this, so that no exponential overflows
 EMPTY = 1e-6  # what every cell of a new memory holds
 PEAK = 10.0  # how far the initial weights (before their softmax) prefer location 0
-STAY = 2.0  # how far an untrained head (before its squashing) prefers to stay where it is
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,13 @@ class NTM(nn.Module):
         super().__init__()
         self.options = options
         units, width, locations = options.controller, options.width, options.locations
-        # Per head: key, strength, gate, shift back and forward, sharpening. The write head: erase and add as well.
-        self.sizes = [2 * width, 2, 2, 2, 2, 2, width, width]
+        # Keys, strengths and sharpenings, gates, shifts back and forward, each for both heads; then erase and add.
+        self.sizes = [2 * width, 4, 2, 2, 2, width, width]
         self.lstm = nn.Linear(options.inputs + units + width, 4 * units)
         self.heads = nn.Linear(units, sum(self.sizes))
         self.output = nn.Linear(units + width, options.outputs)
-        self.initial_read = nn.Parameter(torch.zeros(width))
+        self.initial_controller = nn.Parameter(torch.zeros(units + width))
+        self.initial_cell = nn.Parameter(torch.zeros(units))
         self.initial_weights = nn.Parameter(torch.zeros(2, locations))
         bound = units**-0.5
         nn.init.uniform_(self.lstm.weight, -bound, bound)
@@ -63,21 +63,18 @@ class NTM(nn.Module):
         nn.init.normal_(self.heads.bias, std=0.01)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
-        _, _, gate, back, forward, *_ = torch.split(self.heads.bias.detach(), self.sizes)
+        nn.init.uniform_(self.initial_controller, -bound, bound)
+        nn.init.uniform_(self.initial_cell, -bound, bound)
         with torch.no_grad():
             self.initial_weights[:, 0] = PEAK
-            for bias in (gate, back, forward):
-                bias -= STAY
 
     def initial_state(self, batch: int) -> NTMState:
-        """The state before the first step: an empty memory, learned weights and read vector."""
-        units, width, locations = self.options.controller, self.options.width, self.options.locations
-        zeros = self.lstm.weight.new_zeros(batch, units)
+        """The state before the first step: an empty memory; everything else is learned."""
         return NTMState(
-            memory=self.lstm.weight.new_full((batch, width, locations), EMPTY),
-            weights=torch.softmax(self.initial_weights, dim=-1).expand(batch, 2, locations),
-            controller=torch.cat([zeros, self.initial_read.expand(batch, width)], dim=-1),
-            cell=zeros,
+            memory=self.lstm.weight.new_full((batch, self.options.width, self.options.locations), EMPTY),
+            weights=torch.softmax(self.initial_weights, dim=-1).expand(batch, -1, -1),
+            controller=self.initial_controller.expand(batch, -1),
+            cell=self.initial_cell.expand(batch, -1),
         )
 
     def step(self, x: Tensor, state: NTMState) -> tuple[Tensor, NTMState]:
@@ -88,16 +85,19 @@ class NTM(nn.Module):
     def advance(self, x: Tensor, state: NTMState) -> NTMState:
         """The next state; the output is a function of its `controller` alone."""
         hidden, cell = self._control(x, state)
-        keys, strength, gate, back, forward, sharpening, erase, add = self._head_outputs(hidden)
+        keys, powers, gate, back, forward, erase, add = self._head_outputs(hidden)
+        # One softplus of four numbers a row, not two of two: onnxruntime computes four at a time, with other last bits
+        # for a rest of less than four, and then the bits of an answer would depend on the size of the batch.
+        strength, sharpening = torch.split(functional.softplus(powers), 2, dim=1)
         weights = address(
             state.memory,
             state.weights,
             key=torch.tanh(keys).reshape(-1, 2, self.options.width),
-            strength=functional.softplus(strength),
+            strength=strength,
             gate=torch.sigmoid(gate),
             back=torch.exp(back),
             forward=torch.exp(forward),
-            sharpening=1 + functional.softplus(sharpening),
+            sharpening=1 + sharpening,
         )
         read_weights, write_weights = torch.split(weights, 1, dim=1)
         vector = read(state.memory, read_weights)
