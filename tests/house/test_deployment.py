@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -62,16 +63,16 @@ def test_dockerfile_copies_what_is_there_and_not_ignored() -> None:
     assert set(copied) == kept
 
 
-def test_promtool_accepts_the_configuration_and_the_alerts() -> None:
+@pytest.mark.parametrize(
+    "command",
+    [("check", "config", "deploy/prometheus/prometheus.yml"), ("test", "rules", "tests/house/alerts_test.yml")],
+    ids=["configuration", "alerts"],
+)
+def test_promtool_agrees(command: tuple[str, ...]) -> None:
     promtool = shutil.which("promtool")
     assert promtool, "promtool comes with Debian's package 'prometheus'; 'make test' installs it"
 
-    done = subprocess.run(
-        [promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = subprocess.run([promtool, *command], cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
