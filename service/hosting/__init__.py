@@ -3,7 +3,8 @@
 from .model import Arrays, EntrySpec, Model, TensorSpec
 from .repository import Repository, load_model
 from .runner import Runner
-from .selfcheck import Verdict, check_batches
+from .selfcheck import check_batches
+from .verdict import Verdict
 
 __all__ = [
     "Arrays",

@@ -25,9 +25,8 @@ class PaddedRunner:
         rows = len(next(iter(inputs.values())))
         if rows % self.multiple == 0:
             return self.inner.run(entry, inputs, state, outputs)
-        order = np.arange(rows + -rows % self.multiple)
-        order[rows:] = 0
-        given, next_state = self.inner.run(entry, _take(inputs, order), _take(state, order), outputs)
+        more = -rows % self.multiple
+        given, next_state = self.inner.run(entry, _longer(inputs, more), _longer(state, more), outputs)
         return {name: array[:rows] for name, array in given.items()}, {
             name: array[:rows] for name, array in next_state.items()
         }
@@ -38,5 +37,5 @@ def padded(runner: Run, multiple: int) -> Run:
     return runner if multiple == 1 else PaddedRunner(runner, multiple)
 
 
-def _take(arrays: Arrays, order: np.ndarray) -> Arrays:
-    return {name: array.take(order, axis=0) for name, array in arrays.items()}
+def _longer(arrays: Arrays, more: int) -> Arrays:
+    return {name: np.concatenate((array, *(array[:1],) * more)) for name, array in arrays.items()}

@@ -26,7 +26,8 @@ from .fingerprint import compute_fingerprint
 from .model import Arrays, EntrySpec, Kind, Model, TensorSpec
 from .padding import padded
 from .runner import Runner
-from .selfcheck import Verdict, check_batches
+from .selfcheck import check_batches
+from .verdict import Verdict
 
 DEFAULT_MAX_BATCH = 128  # beyond it a step of the networks at hand gets no cheaper
 

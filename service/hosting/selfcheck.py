@@ -4,16 +4,14 @@ Runtimes promise nothing here: a kernel may sum in another order for another bat
 with real inputs on initial and evolved states, alone and in batches of many sizes, with every row compared with the
 same row run alone, and with half of the neighbours at extremes. What was not tried is not used.
 
-Where plain batches fail, batches padded to a multiple of 2, 4, 8 or 16 rows are tried: that cures the commonest cause.
+Where plain batches fail, batches padded to a multiple of 2 or 4 rows are tried, which cures the commonest cause.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +21,23 @@ from tapehead.bundle import BundleError
 from .model import Arrays, EntrySpec, Model
 from .padding import padded
 from .sampling import Sampler
+from .verdict import Verdict, read_verdict, write_verdict
 
 BUDGET_SECONDS = 2.0  # for one entry; a slow model is checked, and then used, with smaller batches
 _SMALLEST_MAXIMUM = 4  # checked even if that takes longer than the budget
-_RUNS_PER_SIZE = 4  # see _runs
+_RUNS_PER_SIZE = 4  # see _trials
 _TIMED_RUNS = 6  # the first only prepares
-_MULTIPLES = (1, 2, 4, 8, 16)  # the smallest that passes is used, whatever it costs: speed must not decide about bits
-_RULES = 1  # counts up when this file checks more, so that cached verdicts of less are not believed
+_MULTIPLES = (1, 2, 4)  # kernels leave over at most 3 elements; the smallest that passes is used, whatever it costs
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the check found."""
+class _Trial:
+    """One run of a batch."""
 
-    batch_invariant: bool
-    reason: str  # the first difference between plain batches; empty if there was none in the batches to use
-    max_batch: int  # the largest batch that was checked; 1 if not invariant
-    batch_multiple: int = 1  # batches must be padded to a multiple of so many rows
+    rows: np.ndarray  # of the pool
+    strangers: np.ndarray  # positions in the batch that get extreme values instead, and are not compared
+    outputs: tuple[str, ...]
+    at_odd_address: bool = False
 
 
 def check_batches(model: Model, max_batch: int, cache_folder: Path | None = None) -> Verdict:
@@ -48,12 +46,12 @@ def check_batches(model: Model, max_batch: int, cache_folder: Path | None = None
     Raises BundleError if the model cannot run a single row.
     """
     place = cache_folder / f"{model.fingerprint}-{max_batch}.json" if cache_folder else None
-    known = _read(place) if place else None
+    known = read_verdict(place) if place else None
     if known is not None:
         return known
     verdict = _check(model, max_batch)
     if place:
-        _write(place, verdict)
+        write_verdict(place, verdict)
     return verdict
 
 
@@ -65,18 +63,18 @@ def batch_sizes(max_batch: int) -> list[int]:
 
 
 def _check(model: Model, max_batch: int) -> Verdict:
-    first = ""
+    found = ""
     for multiple in _MULTIPLES:
         try:
             reason, largest = _check_entries(replace(model, runner=padded(model.runner, multiple)), max_batch)
-        except BundleError as error:
+        except BundleError:
             if multiple == 1:
                 raise  # it cannot run a single row
-            reason, largest = str(error), 1
+            break  # nor as many as padding makes
         if not reason:
             return Verdict(True, "", largest, multiple)
-        first = first or reason
-    return Verdict(False, first, 1)
+        found = reason
+    return Verdict(False, found, 1)
 
 
 def _check_entries(model: Model, max_batch: int) -> tuple[str, int]:
@@ -115,35 +113,36 @@ def _find_difference(model: Model, sampler: Sampler, entry: EntrySpec, length: i
     extreme_inputs = sampler.extreme_inputs(entry, max_batch, length)
     extreme_state = sampler.extreme_states(max_batch) if entry.reads_state else {}
     for size in batch_sizes(max_batch):
-        for rows, strangers, outputs in _runs(model, entry, size, max_batch):
-            feed, before = _take(inputs, rows), _take(state, rows)
-            _replace(feed, strangers, extreme_inputs)
-            _replace(before, strangers, extreme_state)
+        for trial in _trials(model, entry, size, max_batch):
+            feed, before = _take(inputs, trial.rows), _take(state, trial.rows)
+            _replace(feed, trial.strangers, extreme_inputs)
+            _replace(before, trial.strangers, extreme_state)
+            if trial.at_odd_address:
+                feed, before = _misalign(feed), _misalign(before)
             try:
-                got = _run(model, entry, feed, before, outputs)
+                got = _run(model, entry, feed, before, trial.outputs)
             except Exception as error:  # onnxruntime's errors share no base class of their own
                 return f"a batch of {size} cannot be run: {error}"
-            compared = np.setdiff1d(np.arange(size), strangers)
-            difference = _compare(_take(expected, rows), got, compared, size)
+            compared = np.setdiff1d(np.arange(size), trial.strangers)
+            difference = _compare(_take(expected, trial.rows), got, compared, size)
             if difference:
                 return difference
     return ""
 
 
-def _runs(model: Model, entry: EntrySpec, size: int, pool: int) -> list[tuple[np.ndarray, np.ndarray, tuple[str, ...]]]:
-    """Returns for each run of one size: which rows of the pool, which positions are strangers, which outputs.
+def _trials(model: Model, entry: EntrySpec, size: int, pool: int) -> Iterator[_Trial]:
+    """Gives the runs of one size, each with other rows of the pool.
 
-    1. Rows in order, all outputs. 2. Other rows backwards, the plain outputs only: leaving an output out must not
-    change the rest. 3. and 4. Every second neighbour at extremes, so that each position is once beside such ones.
+    1. All outputs. 2. Rows backwards and at odd addresses in memory, the plain outputs only: leaving an output out must
+    not change the rest. 3. and 4. Every second neighbour at extremes, so that each position is once beside such ones.
     """
     every, plain = tuple(output.name for output in entry.outputs), model.default_outputs(entry.name)
     rows, nobody = np.arange(size), np.zeros(0, np.intp)
-    return [
-        (rows, nobody, every),
-        ((rows[::-1] + size) % pool, nobody, plain),
-        ((rows + 1) % pool, rows[0::2], every),
-        ((rows + 2) % pool, rows[1::2], plain),
-    ][: _RUNS_PER_SIZE if size > 1 else 2]
+    yield _Trial(rows, nobody, every)
+    yield _Trial((rows[::-1] + size) % pool, nobody, plain, at_odd_address=True)
+    if size > 1:
+        yield _Trial((rows + 1) % pool, rows[0::2], every)
+        yield _Trial((rows + 2) % pool, rows[1::2], plain)
 
 
 def _run_alone(model: Model, entry: EntrySpec, inputs: Arrays, state: Arrays) -> Arrays:
@@ -186,26 +185,15 @@ def _replace(arrays: Arrays, rows: np.ndarray, others: Arrays) -> None:
         array[rows] = others[name][rows]
 
 
+def _misalign(arrays: Arrays) -> Arrays:
+    """Returns copies that begin one element behind a boundary, as a state read from a record may."""
+    moved = {}
+    for name, array in arrays.items():
+        longer = np.empty(array.size + 1, array.dtype)
+        moved[name] = longer[1:].reshape(array.shape)
+        moved[name][...] = array
+    return moved
+
+
 def _initial_row(model: Model) -> Arrays:
     return {name: array[np.newaxis] for name, array in model.initial_state.items()}
-
-
-def _read(place: Path) -> Verdict | None:
-    try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-        if found.pop("rules") != _RULES:
-            return None
-        return Verdict(**found)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # not there, or not ours: check again
-
-
-def _write(place: Path, verdict: Verdict) -> None:
-    draft = place.with_suffix(f".{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"rules": _RULES, **asdict(verdict)}), encoding="utf-8")
-        draft.replace(place)
-    except OSError:  # a cache that cannot be written costs time at the next start, nothing else
-        with suppress(OSError):
-            draft.unlink()

@@ -1,0 +1,44 @@
+"""What the self-check of batches found, and how it is remembered from start to start."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_RULES = 1  # counts up when the self-check tries more, so that cached verdicts of less are not believed
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the check found."""
+
+    batch_invariant: bool
+    reason: str  # the first difference; empty if there was none
+    max_batch: int  # the largest batch that was checked; 1 if not invariant
+    batch_multiple: int = 1  # batches must be padded to a multiple of so many rows
+
+
+def read_verdict(place: Path) -> Verdict | None:
+    """Returns a verdict found before; None if there is none to be believed."""
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        if found.pop("rules") != _RULES:
+            return None
+        return Verdict(**found)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # not there, or not ours: check again
+
+
+def write_verdict(place: Path, verdict: Verdict) -> None:
+    """Keeps a verdict for the next start, if it can be kept."""
+    draft = place.with_suffix(f".{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps({"rules": _RULES, **asdict(verdict)}), encoding="utf-8")
+        draft.replace(place)
+    except OSError:  # a cache that cannot be written costs time at the next start, nothing else
+        with suppress(OSError):
+            draft.unlink()
