@@ -49,6 +49,7 @@ def attention(sentences: Sequence[str], hops: Sequence[Sequence[float]], *, widt
     oldest sentences are forgotten and have no bars.
     """
     text_width = max((len(sentence) for sentence in sentences), default=0)
+    width = max(width, len(f"hop {len(hops)}"))
     heads = "  ".join(f"hop {number + 1}".ljust(width) for number in range(len(hops)))
     lines = [f"{'':{text_width}}  {heads}".rstrip()]
     for index, sentence in enumerate(sentences):

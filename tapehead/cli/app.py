@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -47,8 +47,15 @@ def main() -> None:
     """Exit codes: 0 done, 1 an error (a sentence on stderr), 2 wrong usage, 130 interrupted."""
     try:
         app()
-    except (TapeheadError, OSError, ValueError) as error:
-        if isinstance(error, BrokenPipeError):  # whoever read the output has gone
-            sys.exit(1)
-        print(f"tapehead: {error}", file=sys.stderr)
+    except BrokenPipeError:  # whoever read the output has gone
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}")
+    except (TapeheadError, ValueError) as error:
+        _fail(str(error))
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"tapehead: {sentence}", file=sys.stderr)
+    sys.exit(1)

@@ -6,32 +6,20 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from tapehead.tensors import Array
-
-COPY_BITS = 8
-
-
-def copy_sequence(length: int, seed: int) -> Array:
-    """The copy task as the shipped model was trained on it: float32 [2 length + 1, 9].
-
-    `length` rows of random bits in channels 0 to 7, one row with the delimiter alone in channel 8, and `length` rows of
-    zeros, during which the model has to give the bits back in order.
-    """
-    bits = np.random.default_rng(seed).integers(0, 2, (length, COPY_BITS))
-    rows = np.zeros((2 * length + 1, COPY_BITS + 1), np.float32)
-    rows[:length, :COPY_BITS] = bits
-    rows[length, COPY_BITS] = 1
-    return rows
 
 
 def from_source(source: str) -> Iterable[Array]:
     """The rows of an .npy file, or of comma-separated lines in any other file or, for "-", on the standard input."""
     if source.endswith(".npy"):
         return _from_npy(Path(source))
-    return _from_lines(source)
+    if source == "-":
+        return _rows(sys.stdin, "standard input")
+    return _rows(open(source, newline="", encoding="utf-8"), source)  # closed with its last row
 
 
 def _from_npy(path: Path) -> Array:
@@ -41,19 +29,16 @@ def _from_npy(path: Path) -> Array:
     return array
 
 
-def _from_lines(source: str) -> Iterator[Array]:
+def _rows(file: TextIO, name: str) -> Iterator[Array]:
     """Yields each row as soon as its line is there."""
-    name = "standard input" if source == "-" else source
-    with sys.stdin if source == "-" else open(source, newline="", encoding="utf-8") as file:
+    with file:
         width = None
         for number, fields in enumerate(csv.reader(iter(file.readline, "")), start=1):
             if not fields or fields[0].lstrip().startswith("#"):
                 continue
             row = _row(fields, f"{name}, line {number}")
             if width is not None and row.size != width:
-                raise ValueError(
-                    f"{name}, line {number}: expected {width} numbers as in the lines above, got {row.size}"
-                )
+                raise ValueError(f"{name}, line {number}: expected {width} numbers, as above, got {row.size}")
             width = row.size
             yield row
 

@@ -12,9 +12,10 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from tapehead import Session, StepResult, render
+from tapehead import Session, StepResult
+from tapehead.cli.copying import BITS, compare, copy_sequence
 from tapehead.cli.options import Json, Server, connect, console, print_json
-from tapehead.cli.rows import COPY_BITS, copy_sequence, from_source
+from tapehead.cli.rows import from_source
 from tapehead.tensors import Array
 
 
@@ -81,7 +82,9 @@ def stream(
     if save is not None:
         np.save(save, outputs)
     if sequence is not None and not as_json:
-        _print_copy(out, sequence, outputs, seed)
+        drawing, wrong = compare(sequence, outputs)
+        out.print(drawing, markup=False)
+        out.print(f"{wrong} of {len(sequence) // 2 * BITS} bits wrong (--seed {seed}).", markup=False)
 
 
 def _results(session: Session, rows: Iterable[Array], chunk: int) -> Iterator[StepResult]:
@@ -103,18 +106,3 @@ def _print_result(out: Console, result: StepResult) -> None:
         for index, row in enumerate(values if result.step_count else values[None]):
             numbers = " ".join(f"{value:.6g}" for value in np.ravel(row))
             out.print(f"{result.step + index} {prefix}{numbers}", markup=False)
-
-
-def _print_copy(out: Console, sequence: Array, outputs: Array, seed: int) -> None:
-    """Shows what was to be remembered beside what came back."""
-    length = len(sequence) // 2
-    wanted = sequence[:length, :COPY_BITS]
-    given = outputs[-length:].reshape(length, -1)
-    threshold = 0.5 if np.all((outputs >= 0) & (outputs <= 1)) else 0.0  # probabilities, or logits
-    out.print(f"{'step':>5}  {'in':{COPY_BITS}}  out", markup=False)
-    for number, (bits, row) in enumerate(zip(wanted, given, strict=True), start=1):
-        out.print(f"{number:5}  {render.bits(bits)}  {render.bits(row, threshold=threshold)}", markup=False)
-    wrong = int(np.count_nonzero((given > threshold) != (wanted > 0.5))) if given.shape == wanted.shape else -1
-    if wrong < 0:
-        raise ValueError(f"expected {COPY_BITS} outputs a step for the copy task, got {given.shape[1]}")
-    out.print(f"{wrong} of {wanted.size} bits wrong (--seed {seed}).", markup=False)

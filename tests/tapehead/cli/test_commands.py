@@ -1,0 +1,181 @@
+"""The commands as a person runs them, against a scripted server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import tapehead
+from tapehead.cli.app import app
+from tests.tapehead.fake_server import FakeServer, Script
+
+STORY = "Mary went to the kitchen\n\nJohn went home\n"
+
+
+class Shell:
+    def __init__(self, server: FakeServer) -> None:
+        self.server = server
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Result:
+        return CliRunner().invoke(app, list(arguments), input=stdin, env={"TAPEHEAD_SERVER": self.server.address})
+
+    def json(self, *arguments: str, stdin: str = "") -> list[dict[str, object]]:
+        """The values that a command printed, one or several."""
+        result = self(*arguments, "--json", stdin=stdin)
+        assert result.exit_code == 0, result.output
+        decoder, text, values = json.JSONDecoder(), result.stdout.strip(), []
+        while text:
+            value, end = decoder.raw_decode(text)
+            values.append(value)
+            text = text[end:].strip()
+        return values
+
+
+@pytest.fixture
+def shell(threaded_server: FakeServer) -> Shell:
+    return Shell(threaded_server)
+
+
+class TestQuestions:
+    def test_ask_about_a_story_shows_answers_and_where_the_model_looked(self, shell: Shell):
+        result = shell("ask", "--story", "-", "Where is xJohn?", stdin=STORY)
+
+        assert result.exit_code == 0
+        assert " 75.0%  ███████▌    home" in result.stdout
+        assert "Unknown to the model: xJohn?." in result.stdout
+        assert "Mary went to the kitchen              ██████████" in result.stdout
+        assert "John went home            ██████████" in result.stdout
+
+    def test_ask_about_a_story_in_a_file(self, shell: Shell, tmp_path: Path):
+        story = tmp_path / "story.txt"
+        story.write_text(STORY)
+
+        [answer] = shell.json("ask", "--story", str(story), "Where is John?")
+
+        assert answer["ranked"][0] == {"text": "home", "probability": 0.75}
+        assert answer["hops"] == [[0.0, 1.0], [1.0, 0.0]]
+
+    def test_tell_and_ask_a_session(self, shell: Shell):
+        told = shell("tell", "--session", "tale", "--model", "echo-qa", "Mary went home", "John went xyzzy")
+        assert "'tale' was told 2 and has 2 sentences." in told.stdout
+        assert "Unknown to the model: xyzzy." in told.stdout
+        [again] = shell.json("tell", "--session", "tale", "-", stdin="Mary went out\n")
+        assert (again["told"], again["sentences"]) == (1, 3)
+
+        result = shell("ask", "--session", "tale", "Where is Mary?")
+
+        assert "out" in result.stdout
+        assert "sentence 3" in result.stdout
+
+    def test_asking_creates_no_session(self, shell: Shell, threaded_server: FakeServer):
+        with pytest.raises(tapehead.errors.SessionNotFound):
+            raise shell("ask", "--session", "nowhere", "Where?").exception
+        assert threaded_server.sessions == {}
+
+    @pytest.mark.parametrize("arguments", [[], ["--story", "-", "--session", "tale"]])
+    def test_ask_wants_either_a_story_or_a_session(self, shell: Shell, arguments: list[str]):
+        result = shell("ask", "Where?", *arguments)
+
+        assert result.exit_code == 2
+        assert "expected either --story or --session" in result.stderr
+
+
+class TestStream:
+    def test_lines_of_the_standard_input(self, shell: Shell):
+        result = shell("stream", "adder", "-", "--session", "s", stdin="# x, y\n1,2\n3, 4\n\n")
+
+        assert result.exit_code == 0
+        assert result.stdout.splitlines() == ["Session 's' at step 0, durability disk.", "1 1 2", "2 4 6"]
+
+    def test_a_later_stream_goes_on_where_the_first_ended(self, shell: Shell):
+        shell("stream", "adder", "-", "--session", "s", stdin="1,2\n")
+
+        [answer] = shell.json("stream", "adder", "-", "--session", "s", stdin="1,1\n")
+
+        assert (answer["step"], answer["outputs"]) == (2, {"y": [2.0, 3.0]})
+
+    @pytest.mark.parametrize("chunk", ["1", "3", "1000"])
+    def test_an_array_in_and_out(self, shell: Shell, tmp_path: Path, chunk: str):
+        rows = np.random.default_rng(1).normal(size=(100, 2)).astype(np.float32)
+        np.save(tmp_path / "rows.npy", rows)
+
+        result = shell(
+            "stream", "adder", str(tmp_path / "rows.npy"), "--chunk", chunk, "--save", str(tmp_path / "out.npy")
+        )
+
+        assert result.exit_code == 0, result.output
+        assert len(result.stdout.splitlines()) == 101
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.cumsum(rows, axis=0))
+
+    def test_several_outputs_are_named(self, shell: Shell):
+        result = shell("stream", "adder", "-", "--output", "y", "--output", "tape", stdin="1,2\n")
+
+        assert result.stdout.splitlines()[1:] == ["1 y 1 2", "1 tape 0 0 1 2 2 4"]
+
+    def test_a_broken_stream_prints_every_output_once(self, shell: Shell, threaded_server: FakeServer):
+        threaded_server.scripts += [Script(cut_after_commit_of=3), Script(cut_before_commit_of=5)]
+
+        result = shell("stream", "adder", "-", stdin="1,1\n" * 8)
+
+        assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == list("12345678")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("1,2\n3,four\n", "standard input, line 2, column 2: expected a number, got 'four'"),
+            ("1,2\n3\n", "standard input, line 2: expected 2 numbers, as above, got 1"),
+        ],
+    )
+    def test_a_malformed_row_is_named(self, shell: Shell, text: str, message: str):
+        assert str(shell("stream", "adder", "-", stdin=text).exception) == message
+
+    @pytest.mark.parametrize("arguments", [[], ["rows.npy", "--copy", "3"]])
+    def test_wants_either_a_file_or_a_generated_sequence(self, shell: Shell, arguments: list[str]):
+        result = shell("stream", "adder", *arguments)
+
+        assert result.exit_code == 2
+        assert "expected either a FILE or --copy LENGTH" in result.stderr
+
+
+class TestCatalogs:
+    def test_sessions(self, shell: Shell):
+        for name in ("a", "b", "c"):
+            shell("stream", "adder", "-", "--session", name, stdin="1,2\n")
+
+        listed = shell("sessions", "ls")
+        assert [line.split()[:3] for line in listed.stdout.splitlines()[1:]] == [[n, "adder/1", "1"] for n in "abc"]
+        assert [info["session_id"] for info in shell.json("sessions", "ls")[0]] == ["a", "b", "c"]
+        assert "committed step      1" in shell("sessions", "show", "a").stdout
+        assert shell.json("sessions", "show", "a")[0]["model_id"] == "adder"
+        assert shell("sessions", "rm", "a", "b").stdout == "Removed 'a' at step 1.\nRemoved 'b' at step 1.\n"
+        assert shell.json("sessions", "rm", "c") == [{"session_id": "c", "committed_step": 1}]
+        assert shell("sessions", "ls").stdout == "There are no sessions.\n"
+
+    def test_a_label_is_a_pair(self, shell: Shell):
+        assert shell("sessions", "ls", "--label", "colour").exit_code == 2
+
+    def test_models(self, shell: Shell):
+        assert "question answering" in shell("models", "ls").stdout
+        assert [info["model_id"] for info in shell.json("models", "ls")[0]] == ["adder", "echo-qa"]
+        shown = shell("models", "show", "adder").stdout
+        assert "inspection" in shown
+        assert "float32" in shown
+        assert shell.json("models", "show", "adder")[0]["manifest"]["entries"][0]["name"] == "step"
+
+    def test_server(self, shell: Shell):
+        assert "memory:" in shell("server").stdout
+        assert shell.json("server")[0]["version"] == "0.0.0"
+
+
+def test_every_command_explains_itself(shell: Shell):
+    for command in ("ask", "tell", "stream", "server", "sessions ls", "sessions show", "sessions rm", "models ls"):
+        result = shell(*command.split(), "--help")
+        assert result.exit_code == 0
+        assert "--server" in result.stdout
+        assert "--json" in result.stdout
+    assert shell("--version").stdout.startswith("tapehead ")
