@@ -30,7 +30,7 @@ def train_command(
     seed: Annotated[int | None, typer.Option(help="Overrides the file's seed.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-seedN by default.")] = None,
     start_from: Annotated[Path | None, typer.Option("--from", help="A bundle whose weights to start from.")] = None,
-    resume: Annotated[bool, typer.Option(help="Goes on from the folder's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option(help="Goes on from the folder's checkpoint (not from --from).")] = False,
     overrides: Set = None,
 ) -> None:
     """Trains an experiment; prints and writes its result."""

@@ -82,7 +82,7 @@ def train(
         losses.clear()
         with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        if measured["score"] <= best:
+        if not measured["score"] > best:  # also where it is no number: weights are kept in any case
             best = measured["score"]
             write_tensors(folder / "best.safetensors", network.state_dict(), row)
         network.load_state_dict(last)
@@ -93,7 +93,7 @@ def train(
 
 
 def _begin(config: Config, folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != "config.toml" for path in folder.iterdir()):
         raise TrainingError(f"{folder}: is not empty; expected a new folder (or --resume to go on with its run)")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.toml").write_text(write_toml(config.table()), encoding="utf-8")
