@@ -13,9 +13,11 @@ COPY --from=build /opt/tapehead /opt/tapehead
 COPY models /srv/models
 COPY LICENSE NOTICE /srv/
 
-# Inside a container the outside decides who may come in, so both ports listen on every interface.
+# Inside a container the outside decides who may come in, so both ports listen on every interface. Nobody is asked who
+# they are: publish the ports to places that you trust, and nowhere else.
 ENV PATH=/opt/tapehead/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    TAPEHEAD_INSECURE=true \
     TAPEHEAD_ADDRESS=0.0.0.0:8001 \
     TAPEHEAD_METRICS_ADDRESS=0.0.0.0:8002 \
     TAPEHEAD_MODELS=/srv/models \
