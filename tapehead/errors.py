@@ -79,6 +79,12 @@ class InvalidInput(TapeheadError):
     code = grpc.StatusCode.INVALID_ARGUMENT
 
 
+class InvalidField(InvalidInput):
+    """A field is missing or outside its range: metadata `field`, `expected`, `got`."""
+
+    reason = "INVALID_FIELD"
+
+
 class ShapeMismatch(InvalidInput):
     reason = "SHAPE_MISMATCH"
 
@@ -271,6 +277,13 @@ class OutcomeUnknown(TapeheadError):
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+class DeadlineExceeded(TapeheadError):
+    """Time was up before the commit began; nothing was changed."""
+
+    reason = "DEADLINE_EXCEEDED"
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 class NotSupported(TapeheadError):
     reason = "NOT_SUPPORTED"
     code = grpc.StatusCode.UNIMPLEMENTED
@@ -278,6 +291,18 @@ class NotSupported(TapeheadError):
 
 class ModelNonFinite(TapeheadError):
     reason = "MODEL_NON_FINITE"
+    code = grpc.StatusCode.INTERNAL
+
+
+class ModelFailed(TapeheadError):
+    reason = "MODEL_FAILED"
+    code = grpc.StatusCode.INTERNAL
+
+
+class InternalError(TapeheadError):
+    """A bug of the server; its log knows more under the `request_id` of the metadata."""
+
+    reason = "INTERNAL"
     code = grpc.StatusCode.INTERNAL
 
 

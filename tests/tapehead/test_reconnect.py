@@ -1,0 +1,82 @@
+"""When to connect again, and how long to wait."""
+
+from __future__ import annotations
+
+import random
+
+import grpc
+import pytest
+
+from tapehead import errors
+from tapehead.reconnect import Patience, may_reconnect
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.Draining("draining"),
+        errors.StoreUnavailable("no store"),
+        errors.ModelLoading("loading"),
+        errors.ServerUnreachable("nobody there"),
+        errors.TapeheadError("a reason of tomorrow", code=grpc.StatusCode.UNAVAILABLE, reason="TOMORROW"),
+        errors.SessionTakenOver("by myself", metadata={"same_client": "true"}),
+        errors.TapeheadError("Received RST_STREAM with error code 2", code=grpc.StatusCode.INTERNAL),
+        errors.TapeheadError("Stream removed", code=grpc.StatusCode.UNKNOWN),
+    ],
+    ids=repr,
+)
+def test_what_passes_by_itself(error: errors.TapeheadError):
+    assert may_reconnect(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.SessionTakenOver("by another", metadata={"same_client": "false"}),
+        errors.SessionTakenOver("by whom?"),
+        errors.SessionReplaced("another"),
+        errors.StateRegressed("back in time"),
+        errors.AnswerReleased("gone"),
+        errors.OverCapacity("full"),
+        errors.ProtocolViolation("nonsense"),
+        errors.TapeheadError("a bug; RST_STREAM", code=grpc.StatusCode.INTERNAL, reason="INTERNAL"),
+        errors.TapeheadError("no such method", code=grpc.StatusCode.UNIMPLEMENTED),
+    ],
+    ids=repr,
+)
+def test_what_the_application_has_to_decide(error: errors.TapeheadError):
+    assert not may_reconnect(error)
+
+
+def test_delays_are_jittered_and_bounded():
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    patience = Patience(60, rng=random.Random(seed))
+    delays = [patience.next_delay(0.0) for _ in range(200)]
+
+    assert all(delay is not None and 0.05 <= delay <= 0.5 for delay in delays)
+    assert len(set(delays)) > 100
+    assert delays[0] is not None
+    assert delays[0] <= 0.1
+
+
+def test_the_servers_own_suggestion_is_the_least():
+    assert Patience(60).next_delay(0.0, retry_after=3.0) == 3.0
+
+
+def test_patience_ends_and_is_never_overdrawn():
+    patience = Patience(10)
+
+    assert patience.next_delay(100.0, retry_after=30.0) == 10.0
+    delay = patience.next_delay(109.99)
+    assert delay is not None
+    assert delay <= 0.011
+    assert patience.next_delay(110.0) is None
+
+
+def test_progress_restores_it():
+    patience = Patience(10)
+    patience.next_delay(0.0)
+    patience.reset()
+
+    assert patience.next_delay(100.0) is not None
