@@ -104,7 +104,7 @@ class Calls:
                 if isinstance(verdict, Stored):
                     answer = await self._intake.stored_answer(live, verdict)
                 else:
-                    work = self._intake.accept(live, message, origin=None, client_id=client_id)
+                    work = self._intake.accept(live, message, span_of(message), origin=None, client_id=client_id)
                     accepted.append(work)
                     answer = await asyncio.shield(work.answer)
                 return answer, live.head.incarnation

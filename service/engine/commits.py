@@ -13,7 +13,8 @@ import numpy as np
 from ..clock import Clock
 from ..errors import OutcomeUnknown, StoreFull, StoreUnavailable, TapeheadError
 from ..sessions.answers import encode_answer, fresh_answer
-from ..sessions.live import GoAgain, state_layout
+from ..sessions.live import GoAgain
+from ..sessions.messages import Arrays
 from ..store.base import Applied, Commit, Head, Lost, Store
 from .backlog import Backlog
 from .observer import Observer
@@ -67,13 +68,13 @@ class Committer:
         live = work.session
         assert work.scratch is not None
         work.stage = Stage.COMMITTING
-        work.result = {name: np.stack([step[name] for step in work.collected]) for name in work.outputs}
+        work.result = _with_time_axis(work.collected)
         return Commit(
             key=live.key,
             incarnation=live.head.incarnation,
             epoch=live.head.epoch,
             answer=encode_answer(work.message, work.result),
-            state=state_layout(work.model).encode(self._backlog.pool_of(work.model).row(work.scratch)),
+            state=live.layout.encode(self._backlog.pool_of(work.model).row(work.scratch)),
             fingerprint=work.model.fingerprint,
             client_id=work.client_id,
             release_through=live.rules.release_through(work.span, work.message.acknowledged_step),
@@ -126,3 +127,9 @@ class Committer:
         self._rate.add(work.length)
         queued = work.started_at - work.submitted_at
         self._observer.message_done(work.model.model_id, work.length, queued, work.infer_seconds, seconds)
+
+
+def _with_time_axis(steps: list[Arrays]) -> Arrays:
+    if len(steps) == 1:
+        return {name: array[np.newaxis] for name, array in steps[0].items()}
+    return {name: np.stack([step[name] for step in steps]) for name in steps[0]}

@@ -44,17 +44,18 @@ class Intake:
         try:
             verdict = live.rules.judge(span)
             if isinstance(verdict, Accept):
-                return self.accept(live, message, origin=origin, client_id=origin.client_id).answer
+                return self.accept(live, message, span, origin=origin, client_id=origin.client_id).answer
         except TapeheadError as error:
             return _refusal(error)
         if isinstance(verdict, InFlight):
             return _on_stream(self.repeat_in_flight(live, verdict), live, message, origin)
         return _on_stream(self.stored_answer(live, verdict), live, message, origin)
 
-    def accept(self, live: LiveSession, message: StepMessage, *, origin: Attachment | None, client_id: str) -> StepWork:
+    def accept(
+        self, live: LiveSession, message: StepMessage, span: Span, *, origin: Attachment | None, client_id: str
+    ) -> StepWork:
         """Takes in what the table accepted. Raises OverCapacity, changing nothing."""
         admit(self._backlog.steps, message.length, self._rate.per_second(), self._limits)
-        span = span_of(message)
         live.rules.accept(span)
         work = StepWork(
             live,

@@ -89,6 +89,7 @@ class LiveSession:
         self.key = key
         self.model = model
         self.head = head
+        self.layout = state_layout(model)
         self.slots = slots
         self.slot = slot
         self.rules = Session(
