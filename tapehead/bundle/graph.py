@@ -58,6 +58,9 @@ def _walk(message: Message, path: str, depth: int, where: str) -> Iterator[tuple
     yield path, message
     for field, value in message.ListFields():
         if field.message_type is None:
+            texts = [value] if isinstance(value, bytes) else value
+            if field.type == field.TYPE_STRING and any(isinstance(text, bytes) for text in texts):
+                raise BundleError(f"{where}: {path}: {field.name} is not UTF-8")  # as bytes it would equal no name
             continue
         for child in [value] if isinstance(value, Message) else value:
             yield from _walk(child, f"{path}/{_label(child, field.name)}", depth + 1, where)

@@ -94,7 +94,8 @@ def _check_port(port: _Port, values: dict[str, onnx.ValueInfoProto], role: str) 
     tensor = value.type.tensor_type
     dtype = _datatype(tensor.elem_type)
     if dtype != port.dtype:
-        found = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        names = {number: name for name, number in onnx.TensorProto.DataType.items()}
+        found = names.get(tensor.elem_type, tensor.elem_type)
         raise BundleError(f"{port.where}: expected {DataType.Name(port.dtype)} in the graph, got {found}")
     if not tensor.HasField("shape"):
         return  # the graph leaves it open, as some exporters do for outputs; the probes show it

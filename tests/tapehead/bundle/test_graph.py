@@ -1,10 +1,13 @@
 """What may not be in an ONNX file is refused before any runtime sees it, with the name of the tensor or node."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tapehead.bundle import BundleError, check_graph
@@ -263,3 +266,15 @@ def test_an_entry_that_only_reads_may_leave_a_state_tensor_unread():
     manifest.state.append(StateTensor(name="unread", dtype=DataType.DATA_TYPE_FLOAT32, shape=[1]))
 
     check(good(), manifest)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_bytes_come_they_pass_or_are_refused(data: st.DataObject):
+    """A damaged file never raises anything but BundleError: the loader goes on with the other bundles."""
+    content = bytearray(good().SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+
+    with suppress(BundleError):
+        check_graph(bytes(content), where="model.onnx", manifest=accumulator_manifest(), file="model.onnx")

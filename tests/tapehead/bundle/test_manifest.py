@@ -2,14 +2,28 @@
 
 import hashlib
 import json
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.json_format import Parse, ParseError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tapehead.bundle import BundleError, find_entry, initial_state, read_file, read_manifest, write_manifest
-from tests.bundles import write_accumulator, write_two_states
+from tapehead.bundle import (
+    BundleError,
+    check_manifest,
+    find_entry,
+    initial_state,
+    read_file,
+    read_manifest,
+    write_manifest,
+)
+from tapehead.v1.manifest_pb2 import Manifest
+from tests.bundles import write_accumulator, write_tiny_qa, write_two_states
 
 
 def edit(folder: Path, change: Any) -> None:
@@ -165,3 +179,30 @@ def test_an_initial_state_of_another_size_is_refused(tmp_path: Path):
 
     with pytest.raises(BundleError, match=r"state 'hidden' needs 40 bytes, got 32"):
         initial_state(folder, manifest)
+
+
+@pytest.fixture(scope="module")
+def tiny_qa() -> str:
+    """The text of a sound manifest."""
+    with tempfile.TemporaryDirectory() as folder:
+        return (write_tiny_qa(Path(folder)) / "manifest.json").read_text()
+
+
+JSON_VALUES = st.sampled_from([None, "", "x", "-1", 0, -1, 2**40, 1.5, True, [], {}, ["x"], {"x": 1}, "NaN"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_a_manifest_says_it_is_read_or_refused(tiny_qa: str, data: st.DataObject):
+    """Values of the wrong kind or size raise BundleError and nothing else."""
+    content = json.loads(tiny_qa)
+    place: Any = content
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.integers(0, 3)) == 0:
+            break
+        place = place[key]
+    place[key] = data.draw(JSON_VALUES)
+
+    with suppress(BundleError, ParseError):
+        check_manifest(Parse(json.dumps(content), Manifest()))

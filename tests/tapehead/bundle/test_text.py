@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapehead.bundle import BundleError, TooManyWordsError, UnknownWordError, Vocabulary
@@ -48,6 +48,7 @@ def test_characters_are_words_where_writing_has_no_spaces():
     assert split_characters("x\u0302y") == ["x\u0302", "y"]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_splitting_its_own_words_changes_nothing(text: str):
     """Words are in their final form, so a vocabulary built from them finds them again."""
@@ -57,6 +58,7 @@ def test_splitting_its_own_words_changes_nothing(text: str):
     assert all(word and split_words(word) == [word] for word in words)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([word for word in WORDS if word and word[0] != "<"]), max_size=6))
 def test_known_words_round_trip(words: list[str]):
     """decode undoes encode for every sentence of known words."""
@@ -65,6 +67,7 @@ def test_known_words_round_trip(words: list[str]):
     assert vocabulary().decode(encoded.ids) == " ".join(words)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_encoded_or_refused_with_a_bundle_error(text: str):
     """No text brings an id that the model has no row for."""
