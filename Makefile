@@ -83,7 +83,7 @@ $(STAMPS):
 
 $(STAMPS)/service: pyproject.toml | $(STAMPS)
 	@echo "Installing the service into $(VENV) (once) ..."
-	@$(PIP) --editable '.[service]'
+	@$(PIP) --editable '.[service,tools]'
 	@touch $@
 
 # torch first and by its pin: whatever else is installed then finds it there and looks for no other build of it.
