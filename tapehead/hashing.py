@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,10 @@ def step_hash(step_count: int, inputs: Mapping[str, NDArray[np.generic]], output
     digest = hashlib.sha256(b"tapehead.step.v1\0" + _u32(step_count))
     for name in sorted(inputs):
         array = inputs[name]
-        raw = np.asarray(array, array.dtype.newbyteorder("<")).tobytes()
-        digest.update(_text(name) + _text(array.dtype.name) + _u32(array.ndim))
-        digest.update(struct.pack(f"<{array.ndim}q", *array.shape))
-        digest.update(struct.pack("<Q", len(raw)) + raw)
+        dtype_name, little_endian = _dtype(array.dtype)
+        raw = array.astype(little_endian, copy=False).tobytes()
+        shape = struct.pack(f"<I{array.ndim}q", array.ndim, *array.shape)
+        digest.update(_text(name) + dtype_name + shape + struct.pack("<Q", len(raw)) + raw)
     wanted = sorted(set(outputs))
     digest.update(_u32(len(wanted)) + b"".join(map(_text, wanted)))
     return digest.digest()
@@ -32,6 +33,11 @@ def tell_hash(sentences: Iterable[str]) -> bytes:
     """SHA-256 (32 bytes) of sentences, as they are sent."""
     encoded = [_text(sentence) for sentence in sentences]
     return hashlib.sha256(b"tapehead.tell.v1\0" + _u32(len(encoded)) + b"".join(encoded)).digest()
+
+
+@cache  # numpy takes longer to name a type than the hash of a small step takes
+def _dtype(dtype: np.dtype[np.generic]) -> tuple[bytes, np.dtype[np.generic]]:
+    return _text(dtype.name), dtype.newbyteorder("<")
 
 
 def _u32(number: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,17 +46,16 @@ def cast(name: str, value: object, dtype: str) -> Array:
 
 def to_message(name: str, array: Array) -> tensor_pb2.Tensor:
     """The tensor that carries an array, as little-endian bytes."""
-    try:
-        dtype = _WIRE[array.dtype.name]
-    except KeyError:
-        raise TensorMismatch(f"input '{name}': expected one of {', '.join(_WIRE)}, got {array.dtype.name}") from None
-    raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    return tensor_pb2.Tensor(name=name, dtype=dtype, shape=array.shape, raw=raw)
+    number, little_endian = _wire_type(array.dtype)
+    if number is None:
+        raise TensorMismatch(f"input '{name}': expected one of {', '.join(_WIRE)}, got {array.dtype.name}")
+    raw = array.astype(little_endian, copy=False).tobytes()
+    return tensor_pb2.Tensor(name=name, dtype=number, shape=array.shape, raw=raw)
 
 
 def to_array(message: tensor_pb2.Tensor) -> Array:
     """The array that a tensor carries, in this machine's byte order, the caller's to change."""
-    dtype = np.dtype(dtype_name(message.dtype))
+    dtype = _memory_type(message.dtype)
     kind = message.WhichOneof("content")
     try:
         if kind == "floats":
@@ -73,3 +73,13 @@ def to_array(message: tensor_pb2.Tensor) -> Array:
 def to_arrays(messages: Iterable[tensor_pb2.Tensor]) -> dict[str, Array]:
     """The arrays of several tensors by name, in their order."""
     return {message.name: to_array(message) for message in messages}
+
+
+@cache
+def _wire_type(dtype: np.dtype[Any]) -> tuple[tensor_pb2.DataType | None, np.dtype[Any]]:
+    return _WIRE.get(dtype.name), dtype.newbyteorder("<")
+
+
+@cache
+def _memory_type(number: tensor_pb2.DataType) -> np.dtype[Any]:
+    return np.dtype(dtype_name(number))
