@@ -38,6 +38,9 @@ class StreamObserver(Protocol):
     def answer_sent(self, model_id: str, seconds: float) -> None:
         """The transport took an answer after so many seconds."""
 
+    def answers_replayed(self, model_id: str, count: int) -> None:
+        """A stream was opened with so many stored answers."""
+
     def rejected(self, reason: str) -> None:
         """A step failed in-band, with this reason."""
 

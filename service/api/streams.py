@@ -33,23 +33,25 @@ class Streams:
         self._observer = observer
         self._max_streams = max_streams
         self._heartbeat = heartbeat
-        self._count = 0
+        self.count = 0
 
     async def serve(self, call: Call) -> None:
         """Serves one call from its first message to its end."""
-        if self._count >= self._max_streams:
+        if self.count >= self._max_streams:
             raise OverCapacity("streams", self._max_streams, retry_after=RETRY_AFTER)
-        self._count += 1
+        self.count += 1
         try:
             await self._serve(call)
         finally:
-            self._count -= 1
+            self.count -= 1
 
     async def _serve(self, call: Call) -> None:
         message = await self._first_message(call)
         attachment = await self._lifecycle.open(call.owner, _open_spec(message))
         try:
             codec = StepCodec(attachment.model, message.outputs)
+            if attachment.replays:
+                self._observer.answers_replayed(attachment.model.model_id, len(attachment.replays))
             stream = StepStream(call, attachment, codec, self._drain, self._observer, self._heartbeat)
             await stream.run([opened(attachment, self._lifecycle.store_durability), *attachment.replays])
         finally:

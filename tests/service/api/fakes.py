@@ -271,5 +271,8 @@ class FakeMetrics:
 
     def answer_sent(self, model_id: str, seconds: float) -> None: ...
 
+    def answers_replayed(self, model_id: str, count: int) -> None:
+        self.replayed = count
+
     def rejected(self, reason: str) -> None:
         self.rejections.append(reason)

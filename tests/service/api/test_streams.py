@@ -133,6 +133,7 @@ async def test_stored_answers_come_before_live_ones(served: Served, attachment: 
 
     assert [reply.WhichOneof("message") for reply in replies] == ["opened", "result", "result", "result"]
     assert [(r.result.step, r.result.replayed) for r in replies[1:]] == [(1, True), (2, True), (3, False)]
+    assert served.metrics.replayed == 2
 
 
 @pytest.mark.parametrize("first", [step(1), pb.StreamStepsRequest()], ids=["step", "nothing in it"])

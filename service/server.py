@@ -1,0 +1,281 @@
+"""The composition root: the one file that chooses implementations, starts them, and ends them in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import platform
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from .api.edge import OWN_SERVICES, Edge, EdgeLimits, Services
+from .api.health import MODEL_PREFIX, Health
+from .api.interceptors.draining import Drain
+from .api.models import ModelService
+from .api.questions import QuestionService
+from .api.server import ServerFacts, ServerService
+from .api.sessions import SessionService
+from .api.streams import Streams
+from .api.texts import TextLimits
+from .clock import Clock, SystemClock
+from .engine.admission import Limits
+from .engine.calls import Calls
+from .engine.engine import Engine
+from .errors import TapeheadError
+from .greeting import Addresses, first_lines
+from .hosting.repository import Repository
+from .preflight import findings
+from .sessions.lifecycle import Lifecycle
+from .sessions.live import Live
+from .settings import Settings, split_address
+from .store.base import Store
+from .store.lmdb import LmdbStore
+from .store.memory import MemoryStore
+from .store.volume import durability_of
+from .telemetry.http import MetricsServer
+from .telemetry.loop_lag import watch_loop
+from .telemetry.metrics import Gauges, Metrics
+
+log = logging.getLogger("tapehead.server")
+
+WATCH_SECONDS = 5.0  # between looks at the heads of attached sessions: how long a ghost may believe to be the writer
+EXPIRE_SECONDS = 60.0
+EXPIRE_AT_ONCE = 1000  # sessions
+GAUGE_SECONDS = 0.5
+CALLS_PER_STREAM = 2  # on one connection, besides which there is room for unary calls
+CALLS_MARGIN = 1000
+COMPONENTS = ("grpcio", "onnxruntime", "numpy", "lmdb", "protobuf")
+
+
+class CannotStart(Exception):
+    """The server cannot start; the message is one sentence."""
+
+
+class Server:
+    """One server, from its start to its end."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.repository: Repository
+        self.store: Store
+        self.addresses: Addresses
+        self.failed = asyncio.Event()  # a part that must run for ever has ended
+        self._clock = clock or SystemClock()
+        self._metrics = Metrics()
+        self._parts = AsyncExitStack()  # how to end what was started, last first
+        self._is_ready = False
+        self._gauges = Gauges(0, 0, 0, 0)
+
+    async def start(self) -> Addresses:
+        """Starts everything; raises CannotStart, having ended what was begun."""
+        try:
+            return await self._start()
+        except BaseException as error:
+            await self._parts.aclose()
+            if isinstance(error, TapeheadError):
+                raise CannotStart(error.message) from error
+            raise
+
+    async def stop(self) -> None:
+        """Drains: not ready, refuses new calls, ends live ones within `drain_seconds`, commits, closes the store."""
+        self._is_ready = False
+        await self._parts.aclose()
+
+    # --- the start, from the bottom up --------------------------------------------------------------------------------
+
+    async def _start(self) -> Addresses:
+        settings = self.settings
+        self._preflight()
+        metrics_server = self._start_metrics()
+        self.repository = await self._load_models()
+        self.store = _open_store(settings, self._clock)
+        self._parts.push_async_callback(self.store.close)
+        limits = Limits(waiting_steps=settings.max_waiting_steps, max_batch=settings.max_batch)
+        engine = Engine(self.store, self._metrics, self._clock, limits)
+        self._parts.callback(engine.close)
+        live = Live(self.store, self.repository.get, engine.pool_of, limit=settings.max_live_sessions)
+        lifecycle = Lifecycle(self.store, live, self.repository, engine.intake, self._clock, default_ttl=settings.ttl)
+        self._keep_running("engine", engine.run())
+        self._parts.push_async_callback(engine.wait_empty)
+        self._keep_running("watch", _every(WATCH_SECONDS, lifecycle.watch))
+        self._keep_running("expiry", _every(EXPIRE_SECONDS, lambda: lifecycle.expire(EXPIRE_AT_ONCE)))
+        self._keep_running("lag", watch_loop(self._metrics.loop_lagged))
+        drain = Drain()
+        streams = Streams(
+            lifecycle, drain, self._metrics, max_streams=settings.max_streams, heartbeat=settings.heartbeat
+        )
+        self._watch_gauges(engine, live, streams)
+        port = await self._start_edge(engine, live, lifecycle, streams, drain)
+        self.addresses = Addresses(
+            _joined(split_address(settings.address)[0], port),
+            _joined(split_address(settings.metrics_address)[0], metrics_server.port),
+        )
+        self._is_ready = True
+        return self.addresses
+
+    def _preflight(self) -> None:
+        for finding in findings(self.settings):
+            if finding.outcome == "failure":
+                raise CannotStart(finding.sentence)
+            if finding.outcome == "warning":
+                log.warning("%s: %s", finding.check, finding.sentence)
+
+    def _start_metrics(self) -> MetricsServer:
+        host, port = split_address(self.settings.metrics_address)
+        try:
+            server = MetricsServer(host, port, self._metrics.registry, lambda: self._is_ready, self._first_page)
+        except OSError as error:
+            raise CannotStart(f"--metrics-address: {self.settings.metrics_address}: {error.strerror}") from error
+        self._parts.callback(server.close)
+        server.start()
+        return server
+
+    async def _load_models(self) -> Repository:
+        settings = self.settings
+        repository = await asyncio.to_thread(
+            Repository.load, settings.models, max_batch=settings.max_batch, cache_folder=_cache_folder()
+        )
+        for name, reason in repository.broken.items():
+            log.warning("bundle %s is not served: %s", name, reason)
+        if not repository.models():
+            raise CannotStart(f"--models: no bundle of {settings.models} can be served: {_first(repository.broken)}")
+        self._metrics.set_models(
+            {
+                "model": model.model_id,
+                "version": str(model.version),
+                "kind": model.kind,
+                "fingerprint": model.fingerprint,
+                "batch_invariant": str(model.batch_invariant).lower(),
+            }
+            for model in repository.models()
+        )
+        self._metrics.set_build(_components())
+        return repository
+
+    async def _start_edge(
+        self, engine: Engine, live: Live, lifecycle: Lifecycle, streams: Streams, drain: Drain
+    ) -> int:
+        settings, calls = self.settings, Calls(live, engine.intake)
+        health = Health([*OWN_SERVICES, *(MODEL_PREFIX + model.model_id for model in self.repository.models())], drain)
+        text_limits = TextLimits(settings.max_story_sentences, settings.max_text_bytes)
+        services = Services(
+            SessionService(lifecycle, calls, streams),
+            QuestionService(calls, self.repository.get, text_limits),
+            ModelService(self.repository),
+            ServerService(self._facts(), lambda: _statistics(engine, live)),
+            health,
+        )
+        limits = EdgeLimits(settings.max_message_bytes, CALLS_PER_STREAM * settings.max_streams + CALLS_MARGIN)
+        edge = Edge(services, drain, self._metrics, limits)
+        self._parts.push_async_callback(self._end_edge, edge)
+        try:
+            port = edge.bind(settings.address)
+        except OSError as error:
+            raise CannotStart(f"--address: {error}") from error
+        await edge.start()
+        return port
+
+    # --- while it runs ------------------------------------------------------------------------------------------------
+
+    def _keep_running(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` until the end of the server; should it end before, the server has failed."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                log.critical("%s ended before the server", name, exc_info=task.exception())
+                self.failed.set()
+
+        task = asyncio.create_task(work, name=f"tapehead-{name}")
+        task.add_done_callback(ended)
+        self._parts.push_async_callback(_cancel, task)
+
+    def _watch_gauges(self, engine: Engine, live: Live, streams: Streams) -> None:
+        """Lets scrapes, which come from another thread, see the state of the moment as the loop last wrote it down."""
+
+        async def write_down() -> None:
+            waiting = engine.statistics().waiting_steps
+            self._gauges = Gauges(live.attached_count, len(live), waiting, streams.count)
+
+        self._metrics.set_gauges(lambda: self._gauges)
+        self._keep_running("gauges", _every(GAUGE_SECONDS, write_down))
+
+    def _facts(self) -> ServerFacts:
+        components = _components()
+        return ServerFacts(
+            version=components.pop("version"),
+            store=self.store.location,
+            durability=self.store.durability,
+            settings=self.settings.shown(),
+            start_time=self._clock.now(),
+            components=components,
+        )
+
+    def _first_page(self) -> str:
+        if not self._is_ready:
+            return "Tapehead is loading, or draining.\n"
+        return "Tapehead serves neural networks that remember.\n\n" + first_lines(
+            self.addresses, self.repository.models()
+        )
+
+    async def _end_edge(self, edge: Edge) -> None:
+        left = await edge.drain(self.settings.drain_seconds)
+        if left:
+            log.warning("%d call(s) did not end within %g s and are cancelled", left, self.settings.drain_seconds)
+        await edge.stop()
+
+
+def _open_store(settings: Settings, clock: Clock) -> Store:
+    folder = settings.store_folder
+    if folder is None:
+        return MemoryStore(clock)
+    durability = settings.asked_durability or durability_of(folder)
+    return LmdbStore.at(folder, durability, map_size=settings.map_bytes, clock=clock)
+
+
+def _statistics(engine: Engine, live: Live) -> Mapping[str, int]:
+    counted = engine.statistics()
+    return {
+        "committed_step_count": counted.committed_steps,
+        "question_count": counted.questions,
+        "batch_count": counted.batches,
+        "replayed_answer_count": counted.replayed_answers,
+        "attached_session_count": live.attached_count,
+        "live_session_count": len(live),
+        "waiting_step_count": counted.waiting_steps,
+    }
+
+
+def _components() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in COMPONENTS}
+    return {"version": importlib.metadata.version("tapehead"), "python": platform.python_version(), **versions}
+
+
+def _cache_folder() -> Path:
+    """Where verdicts of self-checks are remembered; losing it costs time alone."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapehead"
+
+
+def _first(broken: Mapping[str, str]) -> str:
+    return next((f"{name}: {reason}" for name, reason in broken.items()), "there is none")
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _every(seconds: float, act: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    while True:
+        try:
+            await act()
+        except TapeheadError as error:
+            log.warning("%s", error.message)  # the store is away, say; the next time may go better
+        await asyncio.sleep(seconds)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,221 @@
+"""Every knob, with its unit and its reason.
+
+A flag beats the environment, which beats the file named by `--config` (TOML, the same names with underscores).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from .store.base import Durability
+
+PREFIX = "TAPEHEAD_"
+DAY = 86_400.0  # seconds
+LAST_PORT = 65_535
+
+
+class InvalidSettings(ValueError):
+    """The settings cannot be used; the message is one sentence that names the setting, what was expected and given."""
+
+
+def default_store() -> str:
+    """Returns the store of a user who named none."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return f"lmdb:{Path(state) / 'tapehead' / 'sessions'}"
+
+
+class Settings(BaseSettings):
+    """Serves neural networks that remember.
+
+    Each flag can also be given as TAPEHEAD_<NAME> in the environment, or as <name> in a TOML file that --config FILE
+    names; a flag beats the environment, which beats the file.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, cli_hide_none_type=True)
+
+    # --- where ---
+
+    address: str = Field("127.0.0.1:8001", description="where gRPC listens, HOST:PORT; port 0 picks a free one")
+    metrics_address: str = Field("127.0.0.1:8002", description="where metrics and health listen, HOST:PORT")
+    insecure: bool = Field(
+        False, description="listen on other addresses than this machine's own, although nobody is asked who they are"
+    )
+    models: Path = Field(Path("models"), description="the folder of bundles")
+    store: str = Field(
+        default_factory=default_store,
+        description="where sessions are kept: lmdb:FOLDER or memory:; lmdb: in the user's state directory if unset",
+        pattern=r"^(memory:|lmdb:.+)$",
+    )
+    durability: Literal["memory", "process", "disk"] | None = Field(
+        None,
+        description="what a committed step survives: nothing, kill -9, or the loss of power; the strongest if unset",
+    )
+    ready_file: Path | None = Field(
+        None, description="a file that gets both addresses as JSON once the server is ready"
+    )
+
+    # --- how much ---
+
+    max_streams: int = Field(10_000, gt=0, description="streams at once")
+    max_live_sessions: int = Field(20_000, gt=0, description="sessions in memory; the others rest in the store")
+    max_waiting_steps: int = Field(8192, gt=0, description="steps and questions accepted and not yet answered")
+    max_batch: int = Field(128, gt=0, le=4096, description="sessions in one run of a model")
+    max_message_bytes: int = Field(4 << 20, ge=1024, le=1 << 30, description="bytes of a request")
+    max_story_sentences: int = Field(1000, gt=0, description="sentences of a story, or of one Tell")
+    max_text_bytes: int = Field(4096, gt=0, description="bytes of a sentence or a question")
+    map_bytes: int = Field(
+        64 << 30, ge=1 << 20, description="the most that an LMDB store may hold; address space, not disk"
+    )
+
+    # --- how long ---
+
+    ttl: float = Field(30 * DAY, ge=1, le=366 * DAY, description="seconds that an unused session lives, unless it says")
+    heartbeat: float = Field(
+        10.0, gt=0, description="seconds of silence on a stream before a sign of life; proxies cut silent ones"
+    )
+    drain_seconds: float = Field(
+        25.0, ge=0, description="seconds for ending what was begun; less than what Kubernetes allows"
+    )
+
+    # --- what is told ---
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
+    log_format: Literal["console", "json"] = Field("console", description="for people or for programs")
+
+    @field_validator("address", "metrics_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        split_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _is_private_unless_allowed(self) -> Settings:
+        for name in ("address", "metrics_address"):
+            host, _ = split_address(getattr(self, name))
+            if not self.insecure and not is_loopback(host):
+                raise ValueError(
+                    f"{flag(name)}: expected an address of this machine alone, such as 127.0.0.1, got {host}; "
+                    "nobody is asked who they are, so listening elsewhere needs --insecure"
+                )
+        return self
+
+    @property
+    def store_folder(self) -> Path | None:
+        """Where an LMDB store lies; None for one in memory."""
+        kind, _, place = self.store.partition(":")
+        return Path(place).expanduser().absolute() if kind == "lmdb" else None
+
+    @property
+    def asked_durability(self) -> Durability | None:
+        """The durability asked for; None for the strongest."""
+        return Durability[self.durability.upper()] if self.durability else None
+
+    def shown(self) -> dict[str, str]:
+        """Returns every setting as text; none is a secret."""
+        return {name: _text(getattr(self, name)) for name in type(self).model_fields}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)  # flags come before all of them
+
+
+def read_settings(arguments: Sequence[str] = ()) -> Settings:
+    """Returns the settings of flags, environment and file. Raises InvalidSettings; exits after `--help`."""
+    file, rest = _split_config(arguments)
+
+    class FromFile(Settings):
+        __doc__ = Settings.__doc__
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return FromFile(
+            _cli_parse_args=list(rest),  # type: ignore[call-arg]  # pydantic-settings' own, not a field
+            _cli_prog_name="python -m service",
+            _cli_kebab_case=True,
+            _cli_implicit_flags=True,
+            _cli_exit_on_error=False,
+        )
+    except ValidationError as error:
+        raise InvalidSettings(_sentence(error)) from None
+    except SettingsError as error:
+        raise InvalidSettings(str(error).removeprefix("error parsing CLI: ")) from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"{file}: expected TOML: {error}") from None
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Returns host and port of `HOST:PORT`, where an IPv6 host stands in brackets. Raises ValueError."""
+    host, separator, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isdigit() or int(port) > LAST_PORT:
+        raise ValueError("expected HOST:PORT")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether nobody but this machine can reach an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def flag(name: str) -> str:
+    """Returns how a setting is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def _split_config(arguments: Sequence[str]) -> tuple[Path | None, Sequence[str]]:
+    """Takes `--config FILE` out of the arguments; the file has to be known before anything is read."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", type=Path, default=os.environ.get(PREFIX + "CONFIG"))
+    try:
+        known, rest = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise InvalidSettings(str(error)) from None
+    file = None if known.config is None else Path(known.config)
+    if file is not None and not file.is_file():
+        raise InvalidSettings(f"--config: expected a file, got {file}")
+    return file, rest
+
+
+def _sentence(error: ValidationError) -> str:
+    """Returns the first error as one sentence."""
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"the settings file has a setting '{name}' that does not exist"
+    message = _PATTERNS.get(name, message) if first["type"] == "string_pattern_mismatch" else message
+    return f"{flag(name)}: {message[:1].lower()}{message[1:]}, got {first['input']!r}"
+
+
+_PATTERNS = {"store": "expected lmdb:FOLDER or memory:"}
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
