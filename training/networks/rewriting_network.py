@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from .memory_network import MemoryNetwork
 
+LEAST = 1e-3  # of a hop's weight on the sentences; below it the weights shown fade instead of being blown up
+
 
 class RewritingNetwork(nn.Module):
     """`hops` passes of one pre-normalised attention block over the slots of a story and its question.
@@ -121,8 +123,8 @@ class JointNetwork(nn.Module):
         present: Tensor,
         times: Tensor,
         question: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores y of the rewriting network, what is added to them, both [batch, answers], and the looks of y's hops.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scores y of the rewriting network, what is added to them, and where the hops of both looked.
 
         The residual network sees the newest sentences only: a part of its memory, which may be shorter than the other.
         The gate reads the question's vector without teaching it, so that the rewriting network learns as if alone.
@@ -130,8 +132,9 @@ class JointNetwork(nn.Module):
         y, looks = self.rewriting(memory[0], present, times, question[0])
         first = present.shape[1] - memory[1].shape[1]
         recent = present & (times <= self.residual.memory)
-        b, _ = self.residual(memory[1], recent[:, first:], times[:, first:], question[1])
-        return y, torch.sigmoid(self.gate(question[0].detach())) * b, looks
+        b, residual_looks = self.residual(memory[1], recent[:, first:], times[:, first:], question[1])
+        added = torch.sigmoid(self.gate(question[0].detach())) * b
+        return y, added, looks, nn.functional.pad(residual_looks, (first, 0))
 
     def forward(
         self, memory: tuple[Tensor, Tensor], present: Tensor, times: Tensor, question: tuple[Tensor, Tensor]
@@ -140,6 +143,23 @@ class JointNetwork(nn.Module):
 
         memory: both networks' vectors, [batch, slots, size] and [batch, the same or fewer, kept, residual size];
         present and times as in the parts; question: both networks' vectors of it.
+
+        Each hop's weights over the sentences sum to 1. They are those of both networks, each as far as it decided the
+        answer; once the residual network has no more hops, those of its last one.
         """
-        y, added, looks = self.parts(memory, present, times, question)
-        return y + added, looks
+        y, added, looks, residual_looks = self.parts(memory, present, times, question)
+        share = decided(y, added).unsqueeze(-1)  # [batch, 1, 1]
+        hops = torch.arange(self.rewriting.hops).clamp(max=self.residual.hops - 1)
+        looks = looks / looks.sum(-1, keepdim=True).clamp(min=LEAST)
+        return y + added, looks + share * (residual_looks[:, hops] - looks)
+
+
+def decided(y: Tensor, added: Tensor) -> Tensor:
+    """How far `added` decided the answer of y + added [batch, answers], from 0 to 1: [batch, 1].
+
+    That is its part of the distance between the best answer and the next one; one that would shorten it counts as 0.
+    """
+    best, next_best = torch.topk(y + added, 2).indices.chunk(2, dim=-1)
+    of_y = (y.gather(1, best) - y.gather(1, next_best)).clamp(min=0)
+    of_added = (added.gather(1, best) - added.gather(1, next_best)).clamp(min=0)
+    return of_added / (of_y + of_added).clamp(min=1e-6)

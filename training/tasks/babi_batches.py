@@ -122,11 +122,20 @@ def _jitter(
 class Order:
     """An endless order of batches: every epoch shuffles, sorts by length and cuts at about `slots` slots.
 
+    Once `focused`, an epoch has every question `shares` times on average (below 1: that often), instead of once.
     `state` and `load_state` continue in the middle of an epoch with the same batches.
     """
 
-    def __init__(self, lengths: NDArray[np.int64], slots: int, random: torch.Generator) -> None:
+    def __init__(
+        self,
+        lengths: NDArray[np.int64],
+        slots: int,
+        random: torch.Generator,
+        shares: NDArray[np.float64] | None = None,
+    ) -> None:
         self.lengths, self.slots, self.random = lengths, slots, random
+        self.shares = np.ones(len(lengths)) if shares is None else shares
+        self.focused = False
         self.start = random.get_state()  # of the random numbers, when this epoch was laid out
         self.position = 0
         self.epoch: list[NDArray[np.int64]] = []
@@ -141,18 +150,29 @@ class Order:
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         return self
 
+    def focus(self, focused: bool) -> None:
+        """Begins a new epoch where this changes what an epoch is."""
+        if focused != self.focused:
+            self.focused, self.position, self.epoch = focused, 0, []
+
     def _lay_out(self, random: torch.Generator) -> list[NDArray[np.int64]]:
-        shuffled = torch.randperm(len(self.lengths), generator=random).numpy()
+        numbers = np.arange(len(self.lengths))
+        if self.focused:
+            chance = torch.rand(len(numbers), generator=random).numpy()
+            numbers = np.repeat(numbers, np.floor(self.shares + chance).astype(np.int64))
+        shuffled = numbers[torch.randperm(len(numbers), generator=random).numpy()]
         batches = cut(shuffled[np.argsort(self.lengths[shuffled], kind="stable")], self.lengths, self.slots)
         return [batches[number] for number in torch.randperm(len(batches), generator=random)]
 
     def state(self) -> dict[str, Tensor]:
         """Where the order stands."""
-        return {"start": self.start, "position": torch.tensor(self.position)}
+        position, focused = torch.tensor(self.position), torch.tensor(self.focused)
+        return {"start": self.start, "position": position, "focused": focused}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continues from there."""
         self.start, self.position = state["start"].clone(), int(state["position"])
+        self.focused = bool(state["focused"])
         random = torch.Generator()
         random.set_state(self.start)
         self.epoch = self._lay_out(random) if self.position else []

@@ -18,7 +18,6 @@ from ..errors import TrainingError
 from ..experiment import Array, Graphs
 from .babi_batches import Batch, Order, Questions, cut
 from .babi_figures import Answered, as_text, draw
-from .babi_graphs import seen
 from .babi_stories import TASKS, load, load_own
 from .babi_words import Words, all_words
 
@@ -72,7 +71,7 @@ class BabiData:
             expected=self.words.answers[asked.answer[number]],
             answered=self.words.answers[int(scores.argmax())],
             supporting=[line for told in asked.supporting[number] if (line := int(first) + told - seen_from) >= 0],
-            looks=seen(looks)[0].detach().numpy(),
+            looks=looks[0].detach().numpy(),
         )
 
     def _text(self, ids: Array) -> str:

@@ -19,13 +19,6 @@ from ..experiment import Array
 from ..networks.rewriting_network import JointNetwork
 from .babi_words import SENTENCE_WORDS, UNKNOWN, Words
 
-LEAST = 1e-3  # of a hop's weight on sentences; below it the weights shown fade instead of being blown up
-
-
-def seen(looks: Tensor) -> Tensor:
-    """Looks [batch, hops, slots] as people read them: each hop's weights over the sentences sum to 1."""
-    return looks / looks.sum(-1, keepdim=True).clamp(min=LEAST)
-
 
 class Tell(nn.Module):
     """Takes a sentence in: the others move one slot towards the front."""
@@ -63,7 +56,7 @@ class Ask(nn.Module):
         kept = self.network.residual
         small = residual.reshape(-1, kept.memory, len(kept.tables), kept.size)
         scores, looks = self.network((memory, small), present, times, asked)
-        return torch.softmax(scores, dim=-1), seen(looks)
+        return torch.softmax(scores, dim=-1), looks
 
 
 class Answer(nn.Module):
@@ -79,7 +72,7 @@ class Answer(nn.Module):
         sentences = story.shape[1]
         times = (sentences - torch.arange(sentences)).unsqueeze(0).expand(story.shape[0], -1)
         scores, looks = self.network(self.network.encode(story), times > 0, times, asked)
-        return torch.softmax(scores, dim=-1), seen(looks)
+        return torch.softmax(scores, dim=-1), looks
 
 
 def modules(network: JointNetwork) -> dict[str, nn.Module]:

@@ -48,6 +48,11 @@ class JointRecipe:
     residual_learning_rate: float = 3e-3
     warm_up: int = 500  # updates after the residual's own
     decay_from: float = 0.6  # of the updates; then half a cosine to zero
+    focus_from: int = 0  # update from which solved tasks are seen seldom and hard ones often; 0: never
+    seldom: tuple[int, ...] = ()
+    seldom_share: float = 1.0  # how often an epoch has a question of these tasks
+    often: tuple[int, ...] = ()
+    often_share: float = 1.0
     clip: float = 1.0
 
 
@@ -64,6 +69,8 @@ class JointExperiment(BabiExperiment):
         rest = [*self.joint.rewriting.parameters(), *self.joint.gate.parameters()]
         self.optimizer = torch.optim.Adam([{"params": rest}, {"params": residual}], betas=(0.9, 0.98), fused=True)
         train = self.data.train
+        self.order.shares[np.isin(train.task, recipe.seldom)] = recipe.seldom_share
+        self.order.shares[np.isin(train.task, recipe.often)] = recipe.often_share
         first = np.flatnonzero(train.task == recipe.first_task)
         self.first = Order(train.lengths(self.data.task.memory)[first], recipe.slots, self.generator)
         self.first_numbers = first
@@ -74,6 +81,7 @@ class JointExperiment(BabiExperiment):
         self.joint.residual.linear = update <= recipe.linear_updates
         together = max(0, update - recipe.first_updates)
         warm = min(1.0, together / recipe.warm_up)
+        self.order.focus(0 < recipe.focus_from < update)
         done = update / self.config.updates
         decay = 0.5 + 0.5 * math.cos(math.pi * max(0.0, done - recipe.decay_from) / (1 - recipe.decay_from))
         block, residual = self.optimizer.param_groups
@@ -94,7 +102,7 @@ class JointExperiment(BabiExperiment):
         batch = self.next_batch()
         (large, small), question = vectors(self.joint, batch)
         small = small[:, -self.joint.residual.memory :]
-        y, added, _ = self.joint.parts((large, small), batch.present, batch.times, question)
+        y, added, *_ = self.joint.parts((large, small), batch.present, batch.times, question)
         both = nn.functional.cross_entropy(y.detach() + added, batch.answer)
         return nn.functional.cross_entropy(y, batch.answer) + both
 

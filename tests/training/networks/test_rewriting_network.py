@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from training.networks.memory_network import MemoryNetwork
-from training.networks.rewriting_network import JointNetwork, RewritingNetwork
+from training.networks.rewriting_network import JointNetwork, RewritingNetwork, decided
 
 
 def rewriting() -> RewritingNetwork:
@@ -89,7 +89,7 @@ def test_the_residual_does_not_teach_the_rewriting_network() -> None:
     joint = JointNetwork(net, MemoryNetwork(words=11, answers=3, sentence_words=4, size=6, memory=2))
     memory, question = joint.encode(STORY), joint.encode_question(QUESTION)
 
-    _, added, _ = joint.parts((memory[0], memory[1][:, -2:]), PRESENT, TIMES, question)
+    _, added, *_ = joint.parts((memory[0], memory[1][:, -2:]), PRESENT, TIMES, question)
     added.sum().backward()
 
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -104,3 +104,18 @@ def test_the_residual_sees_its_newest_sentences_only() -> None:
     newest = joint((memory[0], memory[1][:, -2:]), PRESENT, TIMES, question)[0]
 
     assert torch.allclose(whole, newest, atol=1e-6)
+
+
+def test_the_weights_shown_sum_to_one() -> None:
+    joint = JointNetwork(rewriting(), MemoryNetwork(words=11, answers=3, sentence_words=4, size=6, memory=2))
+
+    _, looks = joint(joint.encode(STORY), PRESENT, TIMES, joint.encode_question(QUESTION))
+
+    assert torch.allclose(looks.sum(-1), torch.ones(2, 3), atol=1e-5)
+
+
+def test_who_decided() -> None:
+    y = torch.tensor([[5.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    added = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [3.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+
+    assert decided(y, added).squeeze(1).tolist() == [0.0, 1.0, 0.75, 0.0]

@@ -68,8 +68,25 @@ def joint_config(folder: Path, updates: int = 6) -> Config:
         evaluate_every=3,
         average=0.5,
         task={"tasks": [1, 2], "folder": str(folder), "memory": 7, "jitter": 0.2},
-        network={"kind": "joint", "size": 8, "heads": 2, "hops": 2, "residual_size": 6, "residual_memory": 3},
-        recipe={"first_task": 2, "first_updates": 2, "linear_updates": 1, "slots": 60, "warm_up": 2},
+        network={
+            "kind": "joint",
+            "size": 8,
+            "heads": 2,
+            "hops": 2,
+            "residual_size": 6,
+            "residual_hops": 1,
+            "residual_memory": 3,
+        },
+        recipe={
+            "first_task": 2,
+            "first_updates": 2,
+            "linear_updates": 1,
+            "slots": 60,
+            "warm_up": 2,
+            "focus_from": 4,
+            "seldom": [2],
+            "seldom_share": 0.5,
+        },
     )
 
 
@@ -126,9 +143,9 @@ def test_the_residual_learns_first_and_alone(stories: Path) -> None:
     assert touched == [{"residual"}, {"rewriting", "residual", "gate"}]
 
 
-@pytest.mark.parametrize("interrupted", [1, 4])
+@pytest.mark.parametrize("interrupted", [1, 3, 4, 5])
 def test_an_interrupted_joint_run_goes_on_with_the_same_bits(stories: Path, interrupted: int) -> None:
-    """Once while the residual learns alone, once later: two orders of batches have to go on."""
+    """Once while the residual learns alone, once later: two orders of batches have to go on, one of which changes."""
     one, other = (build(joint_config(stories)) for _ in range(2))
     steps(one, 1, interrupted)
     other.network.load_state_dict(one.network.state_dict())

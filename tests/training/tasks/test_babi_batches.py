@@ -112,6 +112,22 @@ def test_an_order_goes_on_where_it_stood(taken: int) -> None:
         assert next(order).tolist() == next(other).tolist()
 
 
+def test_a_focused_epoch_has_questions_as_often_as_asked_for() -> None:
+    shares = np.repeat([0.0, 1.0, 3.0, 0.5], 100)
+    order = Order(np.full(400, 4), 50, torch.Generator().manual_seed(3), shares)
+    next(order)
+
+    order.focus(True)
+    first = next(order)
+    epoch = np.concatenate([first, *(next(order) for _ in range(len(order.epoch) - 1))])
+
+    times = np.bincount(epoch, minlength=400)
+    assert times[:100].sum() == 0
+    assert (times[100:200] == 1).all()
+    assert (times[200:300] == 3).all()
+    assert set(times[300:]) == {0, 1}
+
+
 def test_a_task_without_questions_is_refused() -> None:
     with pytest.raises(TrainingError, match="task 4: expected at least one question"):
         Questions({4: parse(["1 Mary moved."], "file")}, WORDS)
