@@ -40,7 +40,6 @@ LENGTH = 20  # bit vectors to copy; then a delimiter; then as many steps of reca
 KILL_BEFORE = LENGTH + 8  # the step before which the server is killed: in the middle of the recall
 BITS = 8
 START_SECONDS = 30.0
-SHOWN_SLOTS = 24  # rows of the tape that are drawn
 
 
 @dataclass
@@ -118,11 +117,13 @@ OUTPUTS = ("y", "tape")
 
 def stream_through_a_kill(server: Server, rows: np.ndarray) -> list[tapehead.StepResult]:
     title(f"{LENGTH} vectors of {BITS} bits, streamed through a Neural Turing Machine that is to give them back")
-    results = []
+    results: list[tapehead.StepResult] = []
     with tapehead.connect(server.address) as client, client.session("ntm-copy", outputs=OUTPUTS) as session:
         for number, row in enumerate(rows, start=1):
             if number == LENGTH + 1:
-                show(rows[:LENGTH, :BITS], results[-1].outputs["tape"], "the input, and the tape after it")
+                tape = results[-1].outputs["tape"]
+                slots = written_slots(results[0].outputs["tape"], tape)
+                show(rows[:LENGTH, :BITS], tape, slots, "the input, and the slots of the tape that it was written to")
             if number == KILL_BEFORE:
                 print(f"\nkill -9 {server.process.pid if server.process else ''}, before step {number} of {len(rows)}")
                 server.kill()
@@ -133,7 +134,7 @@ def stream_through_a_kill(server: Server, rows: np.ndarray) -> list[tapehead.Ste
                 print(f"step {number}: answered by process {server.process.pid if server.process else ''}")
         committed = client.sessions.get(session.session_id).committed_step
     recalled = np.array([result.outputs["y"] for result in results[LENGTH + 1 :]])
-    show(recalled, results[-1].outputs["tape"], "what came back, and the tape at the end")
+    show(recalled, results[-1].outputs["tape"], slots, "what came back, and the same slots at the end")
     wrong = int(((recalled > 0.5) != (rows[:LENGTH, :BITS] > 0.5)).sum())
     print(f"\n{wrong} of {LENGTH * BITS} bits wrong; the store has step {committed} of {len(rows)}")
     return results
@@ -166,15 +167,20 @@ def copy_sequence(generator: np.random.Generator) -> np.ndarray:
     return rows
 
 
-def show(bits: np.ndarray, tape: np.ndarray, caption: str) -> None:
-    """Draws bits beside the slots of the tape that hold the most."""
-    strongest = np.sort(np.argsort(-np.abs(tape).sum(axis=1))[:SHOWN_SLOTS])
-    left = render.bits(bits).splitlines()
-    right = render.tape(tape[strongest]).splitlines()
+def written_slots(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The slots that changed most between two tapes, in their order on the tape."""
+    changes = np.abs(after - before).sum(axis=1)
+    return np.sort(np.argsort(-changes)[:LENGTH])
+
+
+def show(bits: np.ndarray, tape: np.ndarray, slots: np.ndarray, caption: str) -> None:
+    """Draws bits, one vector a line, beside slots of the tape."""
     print(f"\n{caption}\n")
-    for index in range(max(len(left), len(right))):
-        slot = f"slot {strongest[index]:3d} {right[index]}" if index < len(right) else ""
-        print(f"  {left[index] if index < len(left) else '':{BITS}}    {slot}")
+    lines = zip(
+        render.bits(bits).splitlines(), slots, render.tape(tape[slots], low=-1, high=1).splitlines(), strict=True
+    )
+    for vector, slot, row in lines:
+        print(f"  {vector}    slot {slot:3d} {row}")
 
 
 def title(text: str) -> None:
