@@ -52,11 +52,36 @@ class BabiData:
             Questions(stories, self.words) for stories in (told, choosing, measuring)
         )
 
-    def batches(self, questions: Questions, slots: int = 6000) -> list[Batch]:
+    def batches(self, questions: Questions) -> list[Batch]:
         """All questions, in order of length."""
+        return [questions.batch(part, self.task.memory) for part in self._parts(questions)]
+
+    def _parts(self, questions: Questions, slots: int = 6000) -> list[Array]:
         lengths = questions.lengths(self.task.memory)
-        parts = cut(np.argsort(lengths, kind="stable"), lengths, slots)
-        return [questions.batch(part, self.task.memory) for part in parts]
+        return cut(np.argsort(lengths, kind="stable"), lengths, slots)
+
+    def support(self, network: nn.Module) -> dict[str, float]:
+        """How well attention points at the sentences that decide the measuring questions, in percent of questions.
+
+        With n such sentences: the n with the largest weight, averaged over the hops, are exactly those; or at least the
+        first of them is one. Both are means over the tasks.
+        """
+        asked = self.measuring
+        exact, first = np.zeros(len(asked)), np.zeros(len(asked))
+        for part in self._parts(asked):
+            weights = answer(network, asked.batch(part, self.task.memory))[1].mean(1).detach().numpy()
+            slots = weights.shape[1]
+            for number, row in zip(part, weights, strict=True):
+                offset = slots - int(asked.end[number] - asked.first[number])  # slot of the story's first sentence
+                deciding = {offset + line for line in asked.supporting[number]}
+                ranked = np.argsort(-row)
+                exact[number] = set(ranked[: len(deciding)].tolist()) == deciding
+                first[number] = int(ranked[0]) in deciding
+        tasks = [asked.task == task for task in self.task.tasks]
+        return {
+            "support_exact": round(100 * float(np.mean([exact[task].mean() for task in tasks])), 2),
+            "support_first": round(100 * float(np.mean([first[task].mean() for task in tasks])), 2),
+        }
 
     def case(self, network: nn.Module, number: int) -> Answered:
         """What a network makes of one of the measuring questions."""
@@ -130,8 +155,9 @@ class BabiExperiment:
         return self.data.errors(self.network, self.data.batches(self.data.choosing))
 
     def test(self) -> dict[str, float]:
-        """Errors on the held-out stories that choose nothing."""
-        return self.data.errors(self.network, self.data.batches(self.data.measuring))
+        """Errors on the held-out stories that choose nothing, and how well attention points at what decides."""
+        errors = self.data.errors(self.network, self.data.batches(self.data.measuring))
+        return {**errors, **self.data.support(self.network)}
 
     def samples(self) -> str:
         """Of every task one question, with its story and where each hop looked (in percent; * marks support)."""
