@@ -626,6 +626,19 @@ async def test_many_sessions_in_use_do_not_hide_one_that_is_not(store: Store, cl
     assert isinstance(await store.head(idle), Tombstone)
 
 
+async def test_a_long_expiry_lets_others_go_on(store: Store, clock: HandClock) -> None:
+    await asyncio.gather(*(born(store, Key("ada", f"s{number}")) for number in range(600)))
+    clock.advance(BIRTH.ttl)
+    expiry = asyncio.create_task(store.expire(600))
+    turns = 0
+    while not expiry.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert await expiry == 600
+    assert turns > 2
+
+
 async def test_a_tombstone_goes_away_in_time(store: Store, clock: HandClock) -> None:
     await born(store)
     await store.delete(KEY, None)
@@ -656,6 +669,7 @@ async def test_a_list_pages_through_an_owners_live_sessions_in_order(store: Stor
     assert [each for each, _ in await store.list("ada", "", 2)] == ordered[:2]
     assert [each for each, _ in await store.list("ada", ordered[1], 2)] == ordered[2:4]
     assert [each for each, _ in await store.list("ada", "a/", 2)] == ["a/b", "b"]  # after an id that does not exist
+    assert [each for each, _ in await store.list("ada", "b", 1)] == ["z"]  # beyond the one that was deleted
     assert await store.list("ada", "~", 2) == []
     assert await store.list("ada", "", 0) == []
 

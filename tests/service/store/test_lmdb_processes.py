@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from service.errors import StoreUnavailable
-from service.store.base import Answer, Applied, Durability, Head, Key, Lost, Record, Tombstone
+from service.store.base import TOMBSTONE_TTL, Answer, Applied, Durability, Head, Key, Lost, Record, Tombstone
 from service.store.lmdb import LmdbStore
 from service.store.volume import DurabilityRefused, StoreHeld
 from tests.contract.clocks import HandClock
 
-from .lmdb_sessions import KEYS, begun, stepped
-from .lmdb_writer import commit_after, key_of
+from .lmdb_sessions import KEYS, begun, stepped, table
+from .lmdb_writer import BIRTH, commit_after, key_of
 
 
 async def test_a_second_store_on_the_folder_learns_who_has_it(store: LmdbStore, folder: Path) -> None:
@@ -122,3 +122,31 @@ async def test_an_answer_can_be_empty_and_a_late_commit_finds_the_tombstone(stor
 
     assert isinstance(outcome, Lost)
     assert isinstance(outcome.found, Tombstone)
+
+
+async def test_sessions_that_are_gone_leave_nothing_behind(store: LmdbStore, clock: HandClock) -> None:
+    """Through all the ways in which a session ends and an id is used again; a table that grows would fill the disk."""
+    await begun(store, *KEYS)
+    clock.advance(BIRTH.ttl / 2)
+    await store.renew(KEYS[0], b"born", 0)
+    clock.advance(BIRTH.ttl / 2)
+    assert await store.expire(10) == 3
+    await store.delete(KEYS[0], None)
+    for _ in range(2):
+        assert isinstance(await store.replace(KEYS[1], BIRTH, b"again", b"state", "client"), Applied)
+        await store.delete(KEYS[1], b"again")
+    await begun(store, key_of(9), steps=9)
+
+    assert rows_of(store) == {"heads": 1, "tombstones": 4, "states": 1, "answers": 4, "ends": 5}
+
+    clock.advance(TOMBSTONE_TTL)
+    await store.expire(10)
+    assert rows_of(store) == {"heads": 0, "tombstones": 1, "states": 0, "answers": 0, "ends": 1}
+
+
+def rows_of(store: LmdbStore) -> dict[str, int]:
+    counts = {}
+    for name in ("heads", "tombstones", "states", "answers", "ends"):
+        with table(store, name.encode()) as txn:
+            counts[name] = len(list(txn.cursor()))
+    return counts

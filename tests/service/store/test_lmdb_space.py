@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import lmdb
 import pytest
 
 from service.errors import StoreFull, StoreUnavailable
-from service.store.base import Applied, Durability, Head, Key, Record
+from service.store.base import Applied, Durability, Head, Key, Record, Tombstone
 from service.store.lmdb import LmdbStore
 from tests.contract.clocks import HandClock
 
@@ -58,20 +59,22 @@ async def test_much_that_was_written_since_the_last_look_counts(
         await write_on(head)
 
 
-async def fill(store: LmdbStore) -> dict[Key, Head]:
-    """Creates sessions until the map is full."""
-    heads = {}
-    for number in range(10_000):
-        created = await store.create(key_of(number), BIRTH, b"born", bytes(20_000), "client")
-        assert isinstance(created, Applied)
-        heads[key_of(number)] = created.head
-    return heads
+async def fill(store: LmdbStore) -> None:
+    """Creates sessions, large ones and then small ones, until no page of the map is left."""
+    numbers = itertools.count()
+
+    async def fill_with(size: int) -> None:
+        while True:
+            await store.create(key_of(next(numbers)), BIRTH, b"born", bytes(size), "client")
+
+    for size in (20_000, 10):
+        with pytest.raises(StoreFull, match="map"):
+            await fill_with(size)
 
 
 async def test_a_full_map_refuses_for_certain_and_takes_deletes(folder: Path, clock: HandClock) -> None:
     store = LmdbStore.at(folder, Durability.PROCESS, map_size=1 << 20, clock=clock)
-    with pytest.raises(StoreFull, match="map"):
-        await fill(store)
+    await fill(store)
     living = await store.list("ada", "", 1000)
     assert len(living) > 10
     assert await store.list("ada", "", 1000) == living
@@ -105,18 +108,22 @@ async def test_in_a_full_map_what_fits_is_not_refused_with_what_does_not(folder:
 
 
 class FailingCommit:
-    """An environment whose transactions abort instead of committing, with the error of a failed write."""
+    """An environment whose next transactions abort instead of committing, with the error of a failed write."""
 
-    def __init__(self, environment: lmdb.Environment, error: lmdb.Error) -> None:
+    def __init__(self, environment: lmdb.Environment, error: lmdb.Error, times: int = 1) -> None:
         self._environment = environment
         self._error = error
+        self._times = times
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._environment, name)
 
     def begin(self, write: bool = False) -> object:
         txn = self._environment.begin(write=write)
-        return FailingTransaction(txn, self._error) if write else txn
+        if not write or not self._times:
+            return txn
+        self._times -= 1
+        return FailingTransaction(txn, self._error)
 
 
 class FailingTransaction:
@@ -135,6 +142,31 @@ class FailingTransaction:
         raise self._error
 
 
+def fail_commits(store: LmdbStore, error: lmdb.Error, times: int = 1) -> None:
+    store._groups._environment = FailingCommit(store._environment, error, times)  # type: ignore[assignment]
+
+
+async def test_a_delete_that_finds_no_page_gets_headroom(store: LmdbStore) -> None:
+    await begun(store, *KEYS)
+    size = store._environment.info()["map_size"]
+    fail_commits(store, lmdb.MapFullError("mdb_put", -30792))
+
+    assert isinstance(await store.delete(KEYS[0], None), Applied)
+
+    assert isinstance(await store.head(KEYS[0]), Tombstone)
+    assert store._environment.info()["map_size"] == size
+
+
+async def test_a_delete_that_finds_no_page_even_then_was_not_carried_out(store: LmdbStore) -> None:
+    (head,) = await begun(store, KEYS[0])
+    fail_commits(store, lmdb.MapFullError("mdb_put", -30792), times=2)
+
+    with pytest.raises(StoreFull, match="map"):
+        await store.delete(KEYS[0], None)
+
+    assert await store.head(KEYS[0]) == head
+
+
 @pytest.mark.parametrize(
     ("error", "free", "expected"),
     [
@@ -147,14 +179,11 @@ async def test_a_failed_write_is_a_full_disk_only_if_little_is_free_and_nothing_
     store: LmdbStore, monkeypatch: pytest.MonkeyPatch, error: lmdb.Error, free: int, expected: type[Exception]
 ) -> None:
     (head,) = await begun(store, KEYS[0])
-    groups = store._groups
-    sound = groups._environment
     set_free(monkeypatch, free)
-    groups._environment = FailingCommit(sound, error)  # type: ignore[assignment]
+    fail_commits(store, error)
 
     with pytest.raises(expected):
         await store.commit([commit_after(KEYS[0], head)])
 
-    groups._environment = sound
     assert await store.load(KEYS[0]) == Record(head, b"state 2")
     await stepped(store, KEYS[0], head)
