@@ -4,11 +4,12 @@ from .model import Arrays, EntrySpec, Model, TensorSpec
 from .repository import Repository, load_model
 from .runner import Runner
 from .selfcheck import check_batches
-from .verdict import Verdict
+from .verdict import EntryVerdict, Verdict
 
 __all__ = [
     "Arrays",
     "EntrySpec",
+    "EntryVerdict",
     "Model",
     "Repository",
     "Runner",

@@ -13,11 +13,14 @@ _REPEATS = 3  # the fastest counts: everything else is somebody else's time
 _BUDGET_SECONDS = 0.3  # for one entry and size; a slow run is measured once
 
 
-def measure_runs(model: Model, max_batch: int) -> dict[str, tuple[tuple[int, float], ...]]:
+def measure_runs(model: Model) -> dict[str, tuple[tuple[int, float], ...]]:
     """Returns for each entry (rows, seconds) of runs of few and of the most rows, at the longest open axes."""
     sampler = Sampler(model)
-    sizes = sorted({1, min(8, max_batch), max_batch})
-    return {name: tuple((rows, _measure(model, sampler, name, rows)) for rows in sizes) for name in model.entries}
+    measured = {}
+    for name in model.entries:
+        most = model.max_batch_of(name)
+        measured[name] = tuple((rows, _measure(model, sampler, name, rows)) for rows in sorted({1, min(8, most), most}))
+    return measured
 
 
 def _measure(model: Model, sampler: Sampler, name: str, rows: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +21,7 @@ _CPU_FIELDS = frozenset(
 _CPU_FLAGS = ("sse4", "ssse3", "avx", "fma", "f16c", "amx", "asimd", "sve", "i8mm", "bf16", "fphp")  # beginnings
 
 
-def compute_fingerprint(manifest: Manifest, batch_multiple: int = 1) -> str:
+def compute_fingerprint(manifest: Manifest, multiples: Mapping[str, int] | None = None) -> str:
     """Returns hexadecimal SHA-256 over everything that decides the bits of an answer.
 
     That is: how the manifest maps tensors, the content of graphs and initial states, onnxruntime's version, provider
@@ -36,7 +37,7 @@ def compute_fingerprint(manifest: Manifest, batch_multiple: int = 1) -> str:
     for file in sorted(manifest.files, key=lambda file: file.path):
         if file.path in computing:
             digest.update(f"\n{file.path} {file.sha256.lower()}".encode())
-    for part in (onnxruntime.__version__, PROVIDER, OPTIMISATION, cpu_class(), batch_multiple):
+    for part in (onnxruntime.__version__, PROVIDER, OPTIMISATION, cpu_class(), *sorted((multiples or {}).items())):
         digest.update(f"\n{part}".encode())
     return digest.hexdigest()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -68,16 +68,20 @@ class Model:
     initial_state: Mapping[str, np.ndarray]  # without batch axis, read-only
     fingerprint: str  # hexadecimal; equal fingerprints give equal bits
     vocabulary: Vocabulary | None  # of a question-answering model
-    batch_invariant: bool  # whether a row's bits were the same in every batch tried at load
-    batch_reason: str  # why not, for logs and people; empty if they were
-    max_batch: int  # the most rows of one run; 1 if not invariant
+    batch_invariant: bool  # whether steps run in batches without changing a bit, as checked at load
+    batch_reason: str  # which entries run one row at a time, and why; for logs and people
+    max_batch: int  # the most steps of one run; 1 if not invariant
     run_seconds: Mapping[str, tuple[tuple[int, float], ...]]  # entry -> (rows, seconds) as measured, by rows
-    batch_multiple: int = 1  # `runner` pads every run to a multiple of so many rows; 1: it does not
+    max_batches: Mapping[str, int] = field(default_factory=dict)  # by entry, where it is not `max_batch`
 
     @cached_property
     def state_bytes(self) -> int:
         """The size of one session's state."""
         return sum(array.nbytes for array in self.initial_state.values())
+
+    def max_batch_of(self, entry: str) -> int:
+        """Returns the most rows of one run of `entry`; 1 if a row's bits depended on its batch."""
+        return self.max_batches.get(entry, self.max_batch)
 
     def default_outputs(self, entry: str) -> tuple[str, ...]:
         """Names the outputs of those who name none: all that are not for inspection."""

@@ -6,6 +6,7 @@ row's last bits may then depend on where the batch ends. Padded, no batch has su
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,26 +16,26 @@ from .model import Arrays, Run
 
 @dataclass(frozen=True, slots=True)
 class PaddedRunner:
-    """Runs `inner` with its first row repeated at the end until `multiple` divides the batch."""
+    """Runs `inner` with the first row repeated at the end until the entry's multiple divides the batch."""
 
     inner: Run
-    multiple: int
+    multiples: Mapping[str, int]  # by entry; 1 where nothing is said
 
     def run(self, entry: str, inputs: Arrays, state: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, Arrays]:
         """See `Run.run`."""
         rows = len(next(iter(inputs.values())))
-        if rows % self.multiple == 0:
+        more = -rows % self.multiples.get(entry, 1)
+        if more == 0:
             return self.inner.run(entry, inputs, state, outputs)
-        more = -rows % self.multiple
         given, next_state = self.inner.run(entry, _longer(inputs, more), _longer(state, more), outputs)
         return {name: array[:rows] for name, array in given.items()}, {
             name: array[:rows] for name, array in next_state.items()
         }
 
 
-def padded(runner: Run, multiple: int) -> Run:
-    """Returns a runner that pads batches to a multiple of `multiple` rows; `runner` itself if that is 1."""
-    return runner if multiple == 1 else PaddedRunner(runner, multiple)
+def padded(runner: Run, multiples: Mapping[str, int]) -> Run:
+    """Returns a runner that pads the entries of `multiples`; `runner` itself if there are none."""
+    return PaddedRunner(runner, multiples) if multiples else runner
 
 
 def _longer(arrays: Arrays, more: int) -> Arrays:

@@ -27,7 +27,7 @@ from .model import Arrays, EntrySpec, Kind, Model, TensorSpec
 from .padding import padded
 from .runner import Runner
 from .selfcheck import check_batches
-from .verdict import Verdict
+from .verdict import EntryVerdict, Verdict
 
 DEFAULT_MAX_BATCH = 128  # beyond it a step of the networks at hand gets no cheaper
 
@@ -100,19 +100,21 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
     if runner.is_batchable:
         verdict = check_batches(model, max_batch, cache_folder)
     else:
-        verdict = Verdict(False, "the graph has no batch axis of any length", 1)
-    if not verdict.batch_invariant:
-        _log.warning("model %s/%d runs one step at a time: %s", model.model_id, model.version, verdict.reason)
+        alone = EntryVerdict(1, reason="the graph has no batch axis of any length")
+        verdict = Verdict(dict.fromkeys(model.entries, alone))
+    if verdict.reason:
+        _log.warning("model %s/%d runs one row at a time: %s", model.model_id, model.version, verdict.reason)
+    stepping = [name for name, entry in model.entries.items() if entry.writes_state] or list(model.entries)
     model = dataclasses.replace(
         model,
-        runner=padded(runner, verdict.batch_multiple),
-        fingerprint=compute_fingerprint(manifest, verdict.batch_multiple),
-        batch_invariant=verdict.batch_invariant,
+        runner=padded(runner, verdict.multiples),
+        fingerprint=compute_fingerprint(manifest, verdict.multiples),
+        batch_invariant=not any(verdict.entries[name].reason for name in stepping),
         batch_reason=verdict.reason,
-        max_batch=verdict.max_batch,
-        batch_multiple=verdict.batch_multiple,
+        max_batch=min(verdict.entries[name].max_batch for name in stepping),
+        max_batches=verdict.max_batches,
     )
-    return dataclasses.replace(model, run_seconds=measure_runs(model, model.max_batch))
+    return dataclasses.replace(model, run_seconds=measure_runs(model))
 
 
 def _unchecked(manifest: Manifest, runner: Runner, initial: Arrays) -> Model:
@@ -131,7 +133,6 @@ def _unchecked(manifest: Manifest, runner: Runner, initial: Arrays) -> Model:
         batch_invariant=False,
         batch_reason="not checked",
         max_batch=1,
-        batch_multiple=1,
         run_seconds={},
     )
 

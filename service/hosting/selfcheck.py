@@ -4,7 +4,8 @@ Runtimes promise nothing here: a kernel may sum in another order for another bat
 with real inputs on initial and evolved states, alone and in batches of many sizes, with every row compared with the
 same row run alone, and with half of the neighbours at extremes. What was not tried is not used.
 
-Where plain batches fail, batches padded to a multiple of 2 or 4 rows are tried, which cures the commonest cause.
+Where plain batches fail, batches padded to a multiple of 2 or 4 rows are tried, which cures the commonest causes. A
+question is not padded but run alone: nothing waits behind it, and it may be heavy enough to feel the second row.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tapehead.bundle import BundleError
 from .model import Arrays, EntrySpec, Model
 from .padding import padded
 from .sampling import Sampler
-from .verdict import Verdict, read_verdict, write_verdict
+from .verdict import EntryVerdict, Verdict, read_verdict, write_verdict
 
 BUDGET_SECONDS = 2.0  # for one entry; a slow model is checked, and then used, with smaller batches
 _SMALLEST_MAXIMUM = 4  # checked even if that takes longer than the budget
@@ -63,31 +64,36 @@ def batch_sizes(max_batch: int) -> list[int]:
 
 
 def _check(model: Model, max_batch: int) -> Verdict:
+    return Verdict({entry.name: _check_entry(model, entry, max_batch) for entry in model.entries.values()})
+
+
+def _check_entry(model: Model, entry: EntrySpec, max_batch: int) -> EntryVerdict:
+    """Returns the verdict with the smallest padding that passes, or the difference that the largest left."""
     found = ""
-    for multiple in _MULTIPLES:
+    for multiple in _MULTIPLES if entry.writes_state else (1,):
+        candidate = replace(model, runner=padded(model.runner, {entry.name: multiple}))
         try:
-            reason, largest = _check_entries(replace(model, runner=padded(model.runner, multiple)), max_batch)
+            reason, largest = _check_lengths(candidate, entry, max_batch)
         except BundleError:
             if multiple == 1:
                 raise  # it cannot run a single row
             break  # nor as many as padding makes
         if not reason:
-            return Verdict(True, "", largest, multiple)
+            return EntryVerdict(largest, multiple)
         found = reason
-    return Verdict(False, found, 1)
+    return EntryVerdict(1, reason=found)
 
 
-def _check_entries(model: Model, max_batch: int) -> tuple[str, int]:
-    """Returns the first difference, or nothing and the largest batch that was checked with every entry."""
+def _check_lengths(model: Model, entry: EntrySpec, max_batch: int) -> tuple[str, int]:
+    """Returns the first difference, or nothing and the largest batch that was checked at every length."""
     sampler = Sampler(model)
     largest = max_batch
-    for entry in model.entries.values():
-        for length in sampler.lengths(entry):
-            checked = _affordable(model, sampler, entry, length, max_batch)
-            difference = _find_difference(model, sampler, entry, length, checked)
-            if difference:
-                return f"entry {entry.name!r}: {difference}", 1
-            largest = min(largest, checked)
+    for length in sampler.lengths(entry):
+        checked = _affordable(model, sampler, entry, length, max_batch)
+        difference = _find_difference(model, sampler, entry, length, checked)
+        if difference:
+            return difference, 1
+        largest = min(largest, checked)
     return "", largest
 
 

@@ -8,26 +8,47 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_RULES = 1  # counts up when the self-check tries more, so that cached verdicts of less are not believed
+_RULES = 2  # counts up when the self-check tries more, so that cached verdicts of less are not believed
+
+
+@dataclass(frozen=True, slots=True)
+class EntryVerdict:
+    """How one entry may be run."""
+
+    max_batch: int  # the largest batch that was checked; 1 if rows differed
+    multiple: int = 1  # batches must be padded to a multiple of so many rows
+    reason: str = ""  # the first difference; empty if there was none
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the check found."""
+    """What the check found, by entry."""
 
-    batch_invariant: bool
-    reason: str  # the first difference; empty if there was none
-    max_batch: int  # the largest batch that was checked; 1 if not invariant
-    batch_multiple: int = 1  # batches must be padded to a multiple of so many rows
+    entries: dict[str, EntryVerdict]
+
+    @property
+    def reason(self) -> str:
+        """Why some entries run one row at a time; empty if none does."""
+        found = (f"entry {name!r}: {entry.reason}" for name, entry in self.entries.items() if entry.reason)
+        return "; ".join(found)
+
+    @property
+    def multiples(self) -> dict[str, int]:
+        """The entries that must be padded, and to what."""
+        return {name: entry.multiple for name, entry in self.entries.items() if entry.multiple > 1}
+
+    @property
+    def max_batches(self) -> dict[str, int]:
+        return {name: entry.max_batch for name, entry in self.entries.items()}
 
 
 def read_verdict(place: Path) -> Verdict | None:
     """Returns a verdict found before; None if there is none to be believed."""
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
-        if found.pop("rules") != _RULES:
+        if found["rules"] != _RULES:
             return None
-        return Verdict(**found)
+        return Verdict({name: EntryVerdict(**entry) for name, entry in found["entries"].items()})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # not there, or not ours: check again
 

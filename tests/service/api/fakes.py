@@ -42,7 +42,6 @@ SUM = Model(
     batch_invariant=True,
     batch_reason="",
     max_batch=8,
-    batch_multiple=1,
     run_seconds={"step": ((1, 1e-4),)},
 )
 

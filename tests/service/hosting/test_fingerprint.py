@@ -65,7 +65,9 @@ def test_another_way_to_compute_gives_another(manifest: Manifest, monkeypatch: p
 
 
 def test_other_padding_gives_another(manifest: Manifest):
-    assert compute_fingerprint(manifest, 2) != compute_fingerprint(manifest, 1) == compute_fingerprint(manifest)
+    assert (
+        compute_fingerprint(manifest, {"step": 2}) != compute_fingerprint(manifest, {}) == compute_fingerprint(manifest)
+    )
 
 
 def test_another_class_of_cpu_gives_another(manifest: Manifest, monkeypatch: pytest.MonkeyPatch):

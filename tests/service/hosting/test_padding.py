@@ -26,8 +26,19 @@ def test_a_batch_is_filled_up_to_the_next_multiple(rows: int, multiple: int, run
     inner = Doubler()
     x = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
 
-    outputs, state = padded(inner, multiple).run("step", {"x": x}, {"total": 10 * x}, ("y",))
+    outputs, state = padded(inner, {"step": multiple}).run("step", {"x": x}, {"total": 10 * x}, ("y",))
 
     assert inner.rows == [run]
     np.testing.assert_array_equal(outputs["y"], 2 * x)
     np.testing.assert_array_equal(state["total"], 11 * x)
+
+
+def test_what_needs_no_padding_gets_none():
+    """An entry of which nothing is said, and a model of which nothing is said."""
+    inner = Doubler()
+    x = np.ones((3, 1), np.float32)
+
+    padded(inner, {"tell": 4}).run("step", {"x": x}, {"total": x}, ("y",))
+
+    assert inner.rows == [3]
+    assert padded(inner, {}) is inner

@@ -68,7 +68,7 @@ def test_a_bundle_that_surprises_the_loader_stops_none_of_the_others(tmp_path: P
     assert "two-states/1 cannot be loaded" in caplog.text
 
 
-def _fails_for_two_states(model: Model, max_batch: int) -> dict[str, tuple[tuple[int, float], ...]]:
+def _fails_for_two_states(model: Model) -> dict[str, tuple[tuple[int, float], ...]]:
     if model.model_id == "two-states":
         raise ZeroDivisionError
     return {}
@@ -148,7 +148,24 @@ def test_a_model_that_cannot_be_batched_is_reported_in_the_log(tmp_path: Path, c
     with caplog.at_level(logging.WARNING):
         Repository.load(tmp_path)
 
-    assert "accumulator/1 runs one step at a time: entry 'step'" in caplog.text
+    assert "accumulator/1 runs one row at a time: entry 'step'" in caplog.text
+
+
+def test_a_question_that_must_run_alone_holds_no_step_back(tmp_path: Path):
+    """Steps and questions have limits of their own; what is said of the model is said of its steps."""
+    models, cache = tmp_path / "models", tmp_path / "cache"
+    write_tiny_qa(models)
+    Repository.load(models, max_batch=8, cache_folder=cache)
+    (place,) = cache.iterdir()
+    content = json.loads(place.read_text())
+    content["entries"]["ask"] |= {"max_batch": 1, "reason": "planted"}
+    place.write_text(json.dumps(content))
+
+    model = Repository.load(models, max_batch=8, cache_folder=cache).get("tiny-qa")
+
+    assert (model.batch_invariant, model.max_batch) == (True, 8)
+    assert [model.max_batch_of(entry) for entry in ("tell", "ask", "answer")] == [8, 1, 8]
+    assert model.batch_reason == "entry 'ask': planted"
 
 
 def test_a_second_load_remembers_the_self_check(tmp_path: Path):
@@ -158,7 +175,8 @@ def test_a_second_load_remembers_the_self_check(tmp_path: Path):
 
     (verdict,) = cache.iterdir()
     content = json.loads(verdict.read_text())
-    verdict.write_text(json.dumps(content | {"max_batch": 2}))
+    content["entries"]["step"]["max_batch"] = 2
+    verdict.write_text(json.dumps(content))
     second = Repository.load(models, max_batch=8, cache_folder=cache).get("accumulator")
 
     assert (first.max_batch, second.max_batch) == (8, 2)

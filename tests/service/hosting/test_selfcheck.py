@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.hosting import Arrays, Model, Verdict, check_batches, load_model
+from service.hosting import Arrays, EntryVerdict, Model, check_batches, load_model
 from service.hosting.model import Run
 from service.hosting.selfcheck import batch_sizes
 from tests.bundles import write_accumulator, write_tiny_qa, write_two_states
@@ -33,6 +33,10 @@ def spoiled(model: Model, spoil: Spoil) -> Model:
     return replace(model, runner=Spoiled(model.runner, spoil))
 
 
+def check_step(model: Model, max_batch: int, cache_folder: Path | None = None) -> EntryVerdict:
+    return check_batches(model, max_batch, cache_folder).entries["step"]
+
+
 def nudge(array: np.ndarray, row: int) -> None:
     """Changes the last bit of one number."""
     array[row] = np.nextafter(array[row], np.float32(np.inf), dtype=np.float32)
@@ -47,7 +51,10 @@ def accumulator(tmp_path: Path) -> Model:
 def test_a_good_model_may_run_in_the_batches_that_were_tried(tmp_path: Path, writer):
     model = load_model(writer(tmp_path), max_batch=33)
 
-    assert check_batches(model, 33) == Verdict(True, "", 33)
+    verdict = check_batches(model, 33)
+
+    assert set(verdict.entries) == set(model.entries)
+    assert set(verdict.entries.values()) == {EntryVerdict(33)}
     assert (model.batch_invariant, model.max_batch, model.batch_reason) == (True, 33, "")
 
 
@@ -68,9 +75,7 @@ def test_one_bit_of_one_row_of_one_size_is_enough(accumulator: Model, size: int,
         if len(inputs["x"]) == size:
             nudge(next_state["total"], row)
 
-    verdict = check_batches(spoiled(accumulator, spoil), 16)
-
-    assert not verdict.batch_invariant or verdict.batch_multiple > 1
+    assert check_step(spoiled(accumulator, spoil), 16) != EntryVerdict(16)
 
 
 @pytest.mark.parametrize("multiple", [2, 4])
@@ -81,7 +86,7 @@ def test_a_leftover_at_the_end_is_cured_by_the_smallest_padding(accumulator: Mod
         for row in range(len(inputs["x"]) % multiple):
             nudge(next_state["total"], -1 - row)
 
-    assert check_batches(spoiled(accumulator, spoil), 20) == Verdict(True, "", 20, batch_multiple=multiple)
+    assert check_step(spoiled(accumulator, spoil), 20) == EntryVerdict(20, multiple)
 
 
 def test_a_fault_that_only_an_evolved_state_shows_is_found(accumulator: Model):
@@ -90,7 +95,10 @@ def test_a_fault_that_only_an_evolved_state_shows_is_found(accumulator: Model):
             if row > 0:
                 nudge(next_state["total"], row)
 
-    assert not check_batches(spoiled(accumulator, spoil), 4).batch_invariant
+    verdict = check_step(spoiled(accumulator, spoil), 4)
+
+    assert verdict.max_batch == 1
+    assert "has other bits" in verdict.reason
 
 
 def test_a_neighbour_at_an_extreme_that_leaks_is_found(accumulator: Model):
@@ -100,7 +108,10 @@ def test_a_neighbour_at_an_extreme_that_leaks_is_found(accumulator: Model):
         if not np.isfinite(inputs["x"]).all():
             next_state["total"] += np.float32(np.nan)
 
-    assert not check_batches(spoiled(accumulator, spoil), 4).batch_invariant
+    verdict = check_step(spoiled(accumulator, spoil), 4)
+
+    assert verdict.max_batch == 1
+    assert "has other bits" in verdict.reason
 
 
 def test_an_output_that_changes_when_another_is_left_out_is_found(accumulator: Model):
@@ -108,7 +119,10 @@ def test_an_output_that_changes_when_another_is_left_out_is_found(accumulator: M
         if "sum" not in outputs and outputs:
             nudge(outputs["y"], 0)
 
-    assert not check_batches(spoiled(accumulator, spoil), 4).batch_invariant
+    verdict = check_step(spoiled(accumulator, spoil), 4)
+
+    assert verdict.max_batch == 1
+    assert "has other bits" in verdict.reason
 
 
 def test_an_answer_that_depends_on_the_address_in_memory_is_found(accumulator: Model):
@@ -118,7 +132,10 @@ def test_an_answer_that_depends_on_the_address_in_memory_is_found(accumulator: M
         if state["total"].ctypes.data % 16:
             nudge(next_state["total"], 0)
 
-    assert not check_batches(spoiled(accumulator, spoil), 4).batch_invariant
+    verdict = check_step(spoiled(accumulator, spoil), 4)
+
+    assert verdict.max_batch == 1
+    assert "has other bits" in verdict.reason
 
 
 def test_a_model_that_answers_at_random_is_found(accumulator: Model):
@@ -127,7 +144,7 @@ def test_a_model_that_answers_at_random_is_found(accumulator: Model):
     def spoil(entry, inputs, state, outputs, next_state) -> None:
         next_state["total"] += random.random(next_state["total"].shape, np.float32)
 
-    verdict = check_batches(spoiled(accumulator, spoil), 4)
+    verdict = check_step(spoiled(accumulator, spoil), 4)
 
     assert "in a batch of 1" in verdict.reason
 
@@ -146,6 +163,24 @@ def test_every_entry_of_a_question_model_is_checked(tmp_path: Path, entry: str):
     verdict = check_batches(spoiled(model, spoil), 4)
 
     assert verdict.reason.startswith(f"entry '{entry}'")
+    assert {name for name, found in verdict.entries.items() if found.reason} == {entry}
+    assert verdict.max_batches == {name: 1 if name == entry else 4 for name in model.entries}
+
+
+def test_a_question_is_run_alone_rather_than_padded(tmp_path: Path):
+    """A step with the same fault is padded."""
+    model = load_model(write_tiny_qa(tmp_path), max_batch=4)
+
+    def spoil(called, inputs, state, outputs, next_state) -> None:
+        if len(next(iter(inputs.values()))) % 2:
+            for array in (*outputs.values(), *next_state.values()):
+                if array.dtype == np.float32:
+                    nudge(array, -1)
+
+    verdict = check_batches(spoiled(model, spoil), 4)
+
+    assert verdict.multiples == {"tell": 2}
+    assert verdict.max_batches == {"tell": 4, "ask": 1, "answer": 1}
 
 
 def test_a_batch_that_cannot_be_run_at_all_is_a_difference_too(accumulator: Model):
@@ -155,7 +190,7 @@ def test_a_batch_that_cannot_be_run_at_all_is_a_difference_too(accumulator: Mode
 
     verdict = check_batches(spoiled(accumulator, spoil), 8)
 
-    assert (verdict.batch_invariant, verdict.max_batch) == (False, 1)
+    assert verdict.max_batches == {"step": 1}
     assert verdict.reason == "entry 'step': a batch of 3 cannot be run: too many rows for this kernel"
 
 
@@ -164,7 +199,7 @@ def test_a_next_state_of_another_length_is_a_difference(accumulator: Model):
         if len(inputs["x"]) > 1:
             next_state["total"] = next_state["total"][:1]
 
-    assert "shape [1, 3], not [2, 3]" in check_batches(spoiled(accumulator, spoil), 4).reason
+    assert "shape [1, 3], not [2, 3]" in check_step(spoiled(accumulator, spoil), 4).reason
 
 
 @pytest.mark.parametrize("largest", [1, 2, 3, 4, 7, 8, 100, 128])
@@ -193,17 +228,27 @@ def test_the_verdict_is_remembered_by_fingerprint(accumulator: Model, tmp_path: 
     assert len(list(cache.iterdir())) == 3
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"rules": 0, "batch_invariant": true}', '{"rules": 1, "x": 2}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"rules": 0, "entries": {}}',
+        '{"rules": 2, "entries": 5}',
+        '{"rules": 2, "entries": {"step": {"x": 1}}}',
+    ],
+)
 def test_a_strange_cache_is_not_believed(accumulator: Model, tmp_path: Path, content: str):
     check_batches(accumulator, 4, tmp_path / "cache")
     (place,) = (tmp_path / "cache").iterdir()
     place.write_text(content)
 
-    assert check_batches(accumulator, 4, tmp_path / "cache") == Verdict(True, "", 4)
-    assert json.loads(place.read_text())["batch_invariant"] is True
+    assert check_step(accumulator, 4, tmp_path / "cache") == EntryVerdict(4)
+    assert json.loads(place.read_text())["entries"]["step"]["max_batch"] == 4
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(accumulator: Model, tmp_path: Path):
     (tmp_path / "cache").write_text("a file in the way")
 
-    assert check_batches(accumulator, 4, tmp_path / "cache").batch_invariant
+    assert check_step(accumulator, 4, tmp_path / "cache") == EntryVerdict(4)
