@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from tapehead import ModelInfo
 from tapehead.cli.options import Json, Server, connect, console, print_json
@@ -76,13 +77,18 @@ def _show_facts(info: ModelInfo) -> None:
         ("state size", f"{info.state_bytes:,} bytes"),
         ("largest batch", str(info.max_batch)),
         ("fingerprint", info.fingerprint),
-        *sorted(provenance.measured.items()),
+        *sorted(provenance.measured.items(), key=lambda item: _natural(item[0])),
     ]
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Table("fact", Column("value", overflow="fold"), box=None, show_header=False, pad_edge=False)
     for name, value in facts:
         if value:
             table.add_row(name, value)
     console().print(table)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Orders "task 2" before "task 10"."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _kind(info: ModelInfo) -> str:

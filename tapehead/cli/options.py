@@ -18,6 +18,7 @@ from rich.console import Console
 import tapehead
 
 CONNECT_TIMEOUT = 5.0  # seconds: a person waits
+WIDE = 250  # characters
 
 Server = Annotated[
     str | None,
@@ -33,8 +34,8 @@ def connect(server: str | None) -> tapehead.Client:
 
 
 def console() -> Console:
-    """For text; colours and widths only where a person looks at it."""
-    return Console(highlight=False, soft_wrap=True)
+    """For text; a table is cut to the width of a terminal only where there is one."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 
 
 def print_json(value: object, *, line: bool = False) -> None:

@@ -15,10 +15,9 @@ def server(server: Server = None, as_json: Json = False) -> None:
         print_json(info)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("version", info.version)
-    table.add_row("store", info.store)
-    table.add_row("durability", info.durability)
-    table.add_row("started", info.start_time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if info.start_time else "?")
-    for name, value in sorted({**info.components, **info.settings}.items()):
-        table.add_row(name, value)
+    started = info.start_time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if info.start_time else "unknown"
+    first = {"version": info.version, "store": info.store, "durability": info.durability, "started": started}
+    rest = {name: value for name, value in {**info.components, **info.settings}.items() if name not in first}
+    for name, value in [*first.items(), *sorted(rest.items())]:
+        table.add_row(name, value or "-")
     console().print(table)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from tapehead import SessionInfo
 from tapehead.cli.options import Json, Server, connect, console, print_json
@@ -30,7 +30,8 @@ def ls(
     if as_json:
         print_json(found)
         return
-    table = Table("session", "model", "step", "state", "durability", "last use", box=None, pad_edge=False)
+    name = Column("session", no_wrap=True, overflow="fold")  # to be copied, so never cut
+    table = Table(name, "model", "step", "state", "durability", "last use", box=None, pad_edge=False)
     for info in found:
         table.add_row(
             info.session_id,
@@ -51,7 +52,7 @@ def show(session_id: SessionId, server: Server = None, as_json: Json = False) ->
     if as_json:
         print_json(info)
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Table("fact", Column("value", overflow="fold"), box=None, show_header=False, pad_edge=False)
     for name, value in _facts(info):
         table.add_row(name, value)
     console().print(table)

@@ -61,6 +61,7 @@ class Script:
     cut_before_commit_of: int | None = None
     cut_after_commit_of: int | None = None  # the answer is lost
     cut_after_answer_to: int | None = None
+    end_after_answer_to: int | None = None  # with the status OK
     drain_after_answer_to: int | None = None
     refuse: dict[int, StepError] = field(default_factory=dict)
     fail: dict[int, StepError] = field(default_factory=dict)
@@ -240,6 +241,8 @@ class FakeServer(
             yield StreamStepsResponse(result=script.forge.get(step.step, answer))
             if script.cut_after_answer_to == step.step:
                 raise script.status
+            if script.end_after_answer_to == step.step:
+                return
             if script.drain_after_answer_to == step.step:
                 yield StreamStepsResponse(draining={"committed_step": session.committed})
                 raise DRAINING
