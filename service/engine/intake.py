@@ -13,7 +13,7 @@ from ..errors import AnswerReleased, TapeheadError
 from ..hosting.model import Model
 from ..sessions.answers import decode_answer
 from ..sessions.attachment import Attachment
-from ..sessions.live import GoAgain, LiveSession
+from ..sessions.live import GoAgain, LiveSession, PendingWork
 from ..sessions.messages import Arrays, StepAnswer, StepMessage
 from ..sessions.session import Accept, InFlight, Span, Stored
 from ..store.base import Store
@@ -48,7 +48,8 @@ class Intake:
         except TapeheadError as error:
             return _refusal(error)
         if isinstance(verdict, InFlight):
-            return _on_stream(self.repeat_in_flight(live, verdict), live, message, origin)
+            original = next(work for work in live.works if work.span is verdict.span)
+            return _on_stream(self.repeat_in_flight(live.model, original), live, message, origin)
         return _on_stream(self.stored_answer(live, verdict), live, message, origin)
 
     def accept(
@@ -64,7 +65,7 @@ class Intake:
             origin=origin,
             client_id=client_id,
             now=self._clock.monotonic(),
-            batch_limit=min(live.model.max_batch, self._limits.max_batch),
+            batch_limit=min(live.model.max_batch_of(message.entry), self._limits.max_batch),
             abandon=self._backlog.abandon,
         )
         live.works.append(work)
@@ -82,7 +83,7 @@ class Intake:
             {name: array[np.newaxis] for name, array in inputs.items()},
             model.default_outputs(entry),
             now=self._clock.monotonic(),
-            batch_limit=min(model.max_batch, self._limits.max_batch),
+            batch_limit=min(model.max_batch_of(entry), self._limits.max_batch),
             live=live,
         )
         self._backlog.add(work)
@@ -93,11 +94,10 @@ class Intake:
         """Takes out a question that nobody waits for any more."""
         self._backlog.abandon(work, GoAgain())
 
-    async def repeat_in_flight(self, live: LiveSession, verdict: InFlight) -> StepAnswer:
-        """Waits for the outcome of a message that was sent before."""
-        work = next(work for work in live.works if work.span is verdict.span)
-        answer = await asyncio.shield(work.answer)
-        self._count_replay(live.model, verdict.span)
+    async def repeat_in_flight(self, model: Model, original: PendingWork) -> StepAnswer:
+        """Waits for the outcome of a message that was sent before, which may be known by the time this is awaited."""
+        answer = await asyncio.shield(original.answer)
+        self._count_replay(model, original.span)
         return replace(answer, replayed=True)
 
     async def stored_answer(self, live: LiveSession, verdict: Stored) -> StepAnswer:

@@ -245,3 +245,18 @@ async def test_every_slot_is_given_back() -> None:
             await server.lifecycle.delete(Key(OWNER, f"s{n}"), None)
 
     assert len(server.engine.pool_of(server.repository.get("accumulator"))) == 0
+
+
+async def test_a_repeat_of_a_step_in_flight_may_be_awaited_after_its_outcome() -> None:
+    """A stream sends its answers in order, so it may come to a repeat long after the step was committed."""
+    server = memory_server()
+    async with serving(server):
+        await server.create("s")
+        attachment = await server.open("s")
+        first = attachment.submit(step_message(1, 1.0))
+        repeat = attachment.submit(step_message(1, 1.0))
+        await first
+        answer = await repeat
+
+    assert answer.replayed
+    assert answer.outputs["y"].tolist() == (await first).outputs["y"].tolist()
