@@ -102,8 +102,6 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
     else:
         alone = EntryVerdict(1, reason="the graph has no batch axis of any length")
         verdict = Verdict(dict.fromkeys(model.entries, alone))
-    if verdict.reason:
-        _log.warning("model %s/%d runs one row at a time: %s", model.model_id, model.version, verdict.reason)
     stepping = [name for name, entry in model.entries.items() if entry.writes_state] or list(model.entries)
     model = dataclasses.replace(
         model,
@@ -114,6 +112,9 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
         max_batch=min(verdict.entries[name].max_batch for name in stepping),
         max_batches=verdict.max_batches,
     )
+    if verdict.reason:  # a question that runs alone is slower by little, a step by much
+        level = logging.INFO if model.batch_invariant else logging.WARNING
+        _log.log(level, "model %s/%d runs one row at a time: %s", model.model_id, model.version, verdict.reason)
     return dataclasses.replace(model, run_seconds=measure_runs(model))
 
 
