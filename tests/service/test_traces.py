@@ -7,6 +7,7 @@ would. The names say what happens; docs/promises.md says which promise it would 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -38,6 +39,12 @@ def two_servers() -> tuple[Server, Server, FailingStore]:
     inner = MemoryStore()
     failing = FailingStore(inner)
     return Server(failing), Server(inner), failing
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the event loop turn until something in it has happened."""
+    while not condition():  # noqa: ASYNC110  # it is the loop's turns that are waited for
+        await asyncio.sleep(0)
 
 
 async def committed_step(server: Server, key: Key) -> int:
@@ -146,8 +153,7 @@ async def test_an_open_waits_for_the_commit_in_flight_and_the_resend_is_answered
         first.submit(step_message(1, 1.0))
         await gate.wait_reached()
         opening = asyncio.create_task(s0.open("s", "c", last_received_step=0))
-        while not first.ended.done():
-            await asyncio.sleep(0)
+        await until(first.ended.done)
         assert not opening.done()
         gate.release()
         second = await opening
@@ -316,8 +322,7 @@ async def test_a_cancelled_call_takes_its_waiting_step_along() -> None:
     s0, _, _ = two_servers()
     key = await s0.create("s")
     call = asyncio.create_task(s0.calls.step(key, None, step_message(1, 5.0), "c"))
-    while not s0.engine.statistics().waiting_steps:
-        await asyncio.sleep(0)
+    await until(lambda: s0.engine.statistics().waiting_steps == 1)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
 
@@ -335,8 +340,7 @@ async def test_a_unary_step_queues_behind_a_stream_and_then_ends_it() -> None:
         streamed = stream.submit(step_message(1, 1.0))
         await gate.wait_reached()
         unary = asyncio.create_task(s0.step(key, 2, 1.0, client_id="c1"))
-        while s0.engine.statistics().waiting_steps < 2:
-            await asyncio.sleep(0)
+        await until(lambda: s0.engine.statistics().waiting_steps == 2)
         gate.release()
 
         assert (value(await streamed), await unary) == (1.0, 2.0)
@@ -452,8 +456,7 @@ async def test_a_call_that_waited_for_the_window_does_not_slip_into_an_open() ->
         await asyncio.sleep(0)
         bump = store.hold_reply("open")
         opening = asyncio.create_task(s0.open("s", "c1"))
-        while not first.ended.done():
-            await asyncio.sleep(0)
+        await until(first.ended.done)
         commit.release()
         await bump.wait_reached()
         for _ in range(50):  # turns of the loop, for a call that would not wait
