@@ -42,6 +42,9 @@ class Birth:
     ttl: float  # seconds
     request_hash: bytes  # of the creating request's content; tells a repeat from another request
     labels: Mapping[str, str] = field(default_factory=dict)
+    origin_step: int = 0  # the step that the session begins at: above 0 for a fork
+    keep_every: int = 0  # steps between states that are kept for going back to; 0 keeps none
+    keep_most: int = 0  # how many of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Head:
     create_time: float  # seconds since the epoch, by the store's clock
     last_use_time: float  # of the last creation, open, commit or renewal
     state_bytes: int
+    kept_steps: tuple[int, ...] = ()  # whose states are kept besides the latest, ascending; a fork's origin is one
 
     @property
     def expire_time(self) -> float:
@@ -108,6 +112,8 @@ class Commit:
     fingerprint: str
     client_id: str
     release_through: int  # earlier answers whose last step is at most this are dropped in the same transaction
+    keep: bool = False  # whether the state is kept, under the answer's last step, besides being the latest
+    drop_kept: tuple[int, ...] = ()  # kept steps that go
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +166,9 @@ class Store(Protocol):
         """Where the sessions lie, for people, without secrets."""
 
     async def create(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
-        """Writes a new session at step 0, epoch 0, with no answers.
+        """Writes a new session at its birth's origin step, epoch 0, with no answers.
+
+        The state of an origin above 0 is kept under that step; that of step 0 can be had from the model.
 
         Lost if anything lies under the key, a session or a tombstone, with that as `found`: a create never replaces.
         """
@@ -190,6 +198,9 @@ class Store(Protocol):
 
         A chunk is kept and read whole.
         """
+
+    async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
+        """Reads the state that is kept under the step; None if there is none, or if the incarnation differs."""
 
     async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
         """Sets the last use, and nothing else, to now if incarnation and epoch are the head's; tells if they were."""
