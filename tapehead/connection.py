@@ -96,7 +96,7 @@ class Connection:
                 return await self.call_once(method, request, answer, session_id=session_id)
             except TapeheadError as error:
                 delay = patience.next_delay(asyncio.get_running_loop().time(), error.retry_after)
-                if error.code is not grpc.StatusCode.UNAVAILABLE or not may_reconnect(error) or delay is None:
+                if delay is None or not may_reconnect(error):
                     raise
             await asyncio.sleep(delay)
 

@@ -14,6 +14,7 @@ import numpy as np
 T = TypeVar("T")
 
 PULLED_AHEAD = 64  # elements taken from a caller's iterable before the loop has asked for them
+CANCEL_TIMEOUT = 2.0  # seconds that a cancelled call has to clean up
 
 _END = object()
 
@@ -50,12 +51,14 @@ class Portal:
         self._loop.close()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the loop and waits for it; an interrupted wait cancels it."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        """Runs a coroutine on the loop and waits for it; an interrupted wait cancels it and waits for its end."""
+        has_ended = threading.Event()
+        future: Future[T] = asyncio.run_coroutine_threadsafe(_signalled(coroutine, has_ended), self._loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
+            has_ended.wait(CANCEL_TIMEOUT)
             raise
 
     def iterate(self, elements: AsyncIterator[T]) -> Iterator[T]:
@@ -111,6 +114,13 @@ class Portal:
             room.release()
         if value is not None:
             raise value
+
+
+async def _signalled(coroutine: Coroutine[Any, Any, T], has_ended: threading.Event) -> T:
+    try:
+        return await coroutine
+    finally:
+        has_ended.set()
 
 
 async def _next(elements: AsyncIterator[T]) -> Any:

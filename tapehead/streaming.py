@@ -112,7 +112,6 @@ class StepStream:
                 self._fail(error)
                 return
             await asyncio.sleep(delay)
-            self.reconnect_count += self.latest_open is not None
 
     async def _run_stream(self, patience: Patience) -> TapeheadError:
         """Opens a stream and reads it to its end; returns why it ended."""
@@ -134,6 +133,7 @@ class StepStream:
             if writer is not None:
                 writer.cancel()
             call.cancel()
+            self._call = None
 
     async def _receive_opened(self, call: StepCall) -> None:
         try:
@@ -144,6 +144,7 @@ class StepStream:
             raise ProtocolViolation("the server's first reply on a stream was not 'opened'")
         self._connection.reached()
         self.log.opened(reply.opened)
+        self.reconnect_count += self.latest_open is not None
         self.latest_open = reply.opened
         self.notify()
 

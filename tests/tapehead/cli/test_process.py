@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -38,3 +39,26 @@ def test_wrong_use_is_told_apart_and_named(arguments: tuple[str, ...], code: int
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_stream_ends_at_once_and_quietly(threaded_server: FakeServer):
+    code = "from tapehead.cli import main; main()"
+    arguments = ["stream", "adder", "-", "--session", "s", "--server", threaded_server.address]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write("1,2\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "Session 's' at step 0, durability disk.\n"
+        assert process.stdout.readline() == "1 1 2\n"
+        process.send_signal(signal.SIGINT)
+
+        assert (process.wait(timeout=20), process.stderr.read()) == (130, "")
+    assert threaded_server.sessions["s"].committed == 1
