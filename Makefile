@@ -6,10 +6,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # What is installed is remembered inside the virtual environment, so that the memory goes when the environment goes.
 STAMPS := $(VENV)/stamps
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 # The pin stands in pyproject.toml alone; this reads it.
 TORCH  := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 PROTOS := $(wildcard proto/tapehead/v1/*.proto)
+
+# onnxruntime reports to its vendor unless this is set when it is loaded; the service and training set it themselves too.
+export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .SUFFIXES:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from tapehead.bundle import BundleError, graph_name, state_input, state_output, verify, write_bundle, write_manifest
+from tapehead.bundle.runtime import onnxruntime
 from tapehead.v1.manifest_pb2 import Entry, Manifest, Provenance
 
 from .card import write_card

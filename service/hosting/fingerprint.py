@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-import onnxruntime
-
+from tapehead.bundle.runtime import onnxruntime
 from tapehead.v1.manifest_pb2 import Manifest
 
 from .runner import OPTIMISATION, PROVIDER

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from tapehead.bundle import BundleError, check_graph, graph_name, read_file, state_input, state_output
+from tapehead.bundle.runtime import onnxruntime
 from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, StateTensor
 
 from .model import Arrays

@@ -82,7 +82,7 @@ def _difference(where: str, expected: np.ndarray, got: np.ndarray, tolerance: fl
 
 def open_graphs(manifest: Manifest, graphs: Mapping[str, bytes]) -> Run:
     """Opens checked graphs with onnxruntime, one thread each, and returns how to run one row through an entry."""
-    import onnxruntime  # here alone: reading a manifest needs no runtime
+    from tapehead.bundle.runtime import onnxruntime  # here alone: reading a manifest needs no runtime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
