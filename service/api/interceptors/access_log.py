@@ -1,4 +1,4 @@
-"""Writes one line a call: at level debug if it went well, at info if it did not."""
+"""Writes one line a call: at level debug if it went well or its caller left, at info if it failed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import grpc
 import structlog
 
 from ..call import Call, Handler, Method
+
+_NO_NEWS = (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED)
 
 _log = structlog.get_logger("tapehead.access")
 
@@ -21,7 +23,7 @@ def access_log(method: Method, handler: Handler) -> Handler:
         try:
             return await handler(request, call)
         finally:
-            write = _log.debug if call.code is grpc.StatusCode.OK else _log.info
+            write = _log.debug if call.code in _NO_NEWS else _log.info
             write(
                 "call",
                 rpc=rpc,
