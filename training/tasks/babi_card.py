@@ -24,8 +24,8 @@ Two networks whose scores are added (`training/networks/rewriting_network.py`):
   on a copy: what a session was told stays as it was.
 - A **residual**: a plain end-to-end memory network (three hops, adjacent tying, position encoding) over the newest 20
   sentences, learned on task 16 alone first, then on everything, added through a gate that reads the question. It
-  learns what the sum of both still gets wrong, and the rewriting network learns as if it were alone. Without it task
-  16 (induction) stays at a guess.
+  learns what the sum of both still gets wrong, and the rewriting network learns as if it were alone. It is here for
+  task 16 (induction), where large networks tend to stay at a guess.
 
 Attention: where the question's slot looked at each hop (mean of the heads), over sentences summing to 1; mixed with
 where the residual's hops looked by how far each of the two decided the answer. `support_exact`: the questions, in
@@ -33,5 +33,5 @@ percent, for which the n sentences with the largest mean weight are exactly the 
 which the first is one of them.
 
 Words that the network does not know mean nothing to it: they become a vector of zeros. It has only ever seen the 145
-words and the phrasing of these tasks, and answers anything else with confidence and without reason.
+words and the phrasing of these tasks; what it answers to anything else is a guess, whatever its probability.
 """

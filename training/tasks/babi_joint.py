@@ -17,7 +17,8 @@ from ..networks.memory_network import MemoryNetwork
 from ..networks.rewriting_network import JointNetwork, RewritingNetwork
 from .babi_batches import Order
 from .babi_card import NOTES
-from .babi_experiment import BabiData, BabiExperiment, vectors
+from .babi_data import BabiData, vectors
+from .babi_experiment import BabiExperiment
 from .babi_graphs import initial, manifest, modules
 from .babi_probes import checks, probes
 from .babi_words import SENTENCE_WORDS

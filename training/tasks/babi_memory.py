@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ..config import Config, read_table
 from ..errors import TrainingError
 from ..networks.memory_network import MemoryNetwork, clip_each
-from .babi_experiment import BabiExperiment, answer
+from .babi_data import answer
+from .babi_experiment import BabiExperiment
 from .babi_words import SENTENCE_WORDS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..experiment import Array, Call
-from .babi_experiment import BabiData
+from .babi_data import BabiData
 from .babi_words import SENTENCE_WORDS
 
 LONGEST_PROBE = 20  # sentences; every probe is stored in the bundle with all it gave
