@@ -203,6 +203,19 @@ class AnswerReleased(TapeheadError):
         )
 
 
+class StepNotKept(TapeheadError):
+    """The state of that step is not there any more, or not yet."""
+
+    def __init__(self, session_id: str, step: int, kept_steps: tuple[int, ...]) -> None:
+        kept = ", ".join(map(str, kept_steps[:64]))
+        super().__init__(
+            f"the state of step {step} of the session '{session_id}' is not kept; those that are: {kept}",
+            session_id=session_id,
+            step=step,
+            kept_steps=kept,
+        )
+
+
 class OverCapacity(RetryLater):
     """A bound is reached for the moment."""
 

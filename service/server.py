@@ -46,8 +46,7 @@ WATCH_SECONDS = 5.0  # between looks at the heads of attached sessions: how long
 EXPIRE_SECONDS = 60.0
 EXPIRE_AT_ONCE = 1000  # sessions
 GAUGE_SECONDS = 0.5
-CALLS_PER_STREAM = 2  # on one connection, besides which there is room for unary calls
-CALLS_MARGIN = 1000
+CALLS_MARGIN = 1000  # for health, reflection, and those who are about to hear that they are too many
 COMPONENTS = ("grpcio", "onnxruntime", "numpy", "lmdb", "protobuf")
 
 
@@ -159,7 +158,7 @@ class Server:
     async def _start_edge(
         self, engine: Engine, live: Live, lifecycle: Lifecycle, streams: Streams, drain: Drain
     ) -> int:
-        settings, calls = self.settings, Calls(live, engine.intake)
+        settings, calls = self.settings, Calls(live, engine.intake, self.store)
         health = Health([*OWN_SERVICES, *(MODEL_PREFIX + model.model_id for model in self.repository.models())], drain)
         text_limits = TextLimits(settings.max_story_sentences, settings.max_text_bytes)
         services = Services(
@@ -169,7 +168,9 @@ class Server:
             ServerService(self._facts(), lambda: _statistics(engine, live)),
             health,
         )
-        limits = EdgeLimits(settings.max_message_bytes, CALLS_PER_STREAM * settings.max_streams + CALLS_MARGIN)
+        # gRPC's own bound is for each connection, and makes calls wait in silence: it lies above all of ours.
+        connection_streams = settings.max_streams + settings.max_calls + CALLS_MARGIN
+        limits = EdgeLimits(settings.max_message_bytes, settings.max_calls, connection_streams)
         edge = Edge(services, drain, self._metrics, limits)
         self._parts.push_async_callback(self._end_edge, edge)
         try:

@@ -72,6 +72,13 @@ class Backlog:
             work.scratch = self.pool_of(work.model).take()
         return work.scratch
 
+    def rewind(self, work: StepWork) -> StepWork:
+        """Completes a rewind, whose next state came with its message."""
+        assert work.message.next_state is not None
+        self.pool_of(work.model).write(self.scratch_of(work), work.message.next_state)
+        work.collect({}, 0.0)
+        return work
+
     def settle(self, work: Work) -> None:
         """Takes out work whose outcome is known, with its scratch slot."""
         work.stage = Stage.SETTLED

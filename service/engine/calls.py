@@ -7,6 +7,7 @@ to be the store's head at some moment after the call came in; until then the cal
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,13 +20,15 @@ from ..errors import (
     TapeheadError,
 )
 from ..hosting.model import Model
+from ..sessions.hashing import rewind_hash
 from ..sessions.live import GoAgain, Live, LiveSession
 from ..sessions.messages import Asked, StepAnswer, StepMessage
 from ..sessions.session import Accept, InFlight, Stored, Verdict
-from ..store.base import Key
+from ..sessions.states import state_of
+from ..store.base import Key, Store
 from .commits import LostRace
 from .intake import Intake, span_of
-from .work import ReadWork, StepWork
+from .work import REWIND, ReadWork, StepWork
 
 MAX_ROUNDS = 16  # through the table, for a session that others keep moving
 
@@ -33,9 +36,10 @@ MAX_ROUNDS = 16  # through the table, for a session that others keep moving
 class Calls:
     """Carries out unary calls on sessions, and questions on whole stories."""
 
-    def __init__(self, live: Live, intake: Intake) -> None:
+    def __init__(self, live: Live, intake: Intake, store: Store) -> None:
         self._live = live
         self._intake = intake
+        self._store = store
 
     async def model_of(self, key: Key, incarnation: bytes | None) -> Model:
         """The model of a session. Raises SessionNotFound, SessionExpired, SessionReplaced, StateCorrupt."""
@@ -68,6 +72,27 @@ class Calls:
             if work:
                 work[-1].abandon(OutcomeUnknown(key.session_id, message.first_step, "cancelled"))
             raise
+
+    async def rewind(
+        self,
+        key: Key,
+        incarnation: bytes | None,
+        step: int,
+        to_step: int,
+        client_id: str,
+        *,
+        deadline: float | None = None,
+    ) -> tuple[StepAnswer, bytes]:
+        """Commits step number `step`, whose next state is that after `to_step`. Repeatable like any step.
+
+        Raises StepNotKept, unless the step was committed before.
+        """
+        live = await self._fetch(key, incarnation)
+        message = StepMessage(step, 0, {}, (), rewind_hash(to_step), entry=REWIND, next_state=())
+        if step > live.rules.committed_step:
+            record = await state_of(self._store, key, live.head.incarnation, to_step, live.model)
+            message = replace(message, next_state=tuple(live.layout.decode(record.state)))
+        return await self.step(key, live.head.incarnation, message, client_id, deadline=deadline)
 
     async def ask_session(
         self, key: Key, incarnation: bytes | None, question: np.ndarray, *, minimum_step: int = 0

@@ -15,6 +15,7 @@ from ..errors import OutcomeUnknown, StoreFull, StoreUnavailable, TapeheadError
 from ..sessions.answers import encode_answer, fresh_answer
 from ..sessions.live import GoAgain
 from ..sessions.messages import Arrays
+from ..sessions.retention import retain
 from ..store.base import Applied, Commit, Head, Lost, Store
 from .backlog import Backlog
 from .observer import Observer
@@ -69,6 +70,15 @@ class Committer:
         assert work.scratch is not None
         work.stage = Stage.COMMITTING
         work.result = _with_time_axis(work.collected)
+        birth = live.head.birth
+        retention = retain(
+            live.head.committed_step,
+            work.span.last_step,
+            live.head.kept_steps,
+            origin_step=birth.origin_step,
+            every=birth.keep_every,
+            most=birth.keep_most,
+        )
         return Commit(
             key=live.key,
             incarnation=live.head.incarnation,
@@ -78,6 +88,8 @@ class Committer:
             fingerprint=work.model.fingerprint,
             client_id=work.client_id,
             release_through=live.rules.release_through(work.span, work.message.acknowledged_step),
+            keep=retention.keep,
+            drop_kept=retention.drop,
         )
 
     def _applied(self, work: StepWork, head: Head, seconds: float) -> None:

@@ -27,7 +27,7 @@ from .intake import Intake
 from .observer import Observer
 from .pools import Pool
 from .rate import Rate
-from .work import ReadWork, Stage, StepWork, Work
+from .work import REWIND, ReadWork, Stage, StepWork, Work
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Engine:
             await self._backlog.wait_ready()
             batch = self._backlog.next_batch()
             if batch:
-                await self._turn(batch)
+                await self._safe_turn(batch)
                 await asyncio.sleep(0)  # lets in what has arrived meanwhile, so that it joins the next batch
 
     async def wait_empty(self) -> None:
@@ -89,10 +89,22 @@ class Engine:
         """Ends the compute thread."""
         self._compute.shutdown()
 
+    async def _safe_turn(self, batch: Sequence[Work]) -> None:
+        """A turn that fails for a reason nobody thought of fails its own work; the loop goes on."""
+        try:
+            await self._turn(batch)
+        except Exception:
+            log.exception("model %s, entry %s: a turn of the engine failed", batch[0].model.model_id, batch[0].entry)
+            for work in batch:
+                self._backlog.abandon(work, ModelFailed(work.model.model_id, work.current_step))
+
     async def _turn(self, batch: Sequence[Work]) -> None:
         started = self._clock.monotonic()
         for work in batch:
             work.begin(started)
+        if batch[0].entry == REWIND:
+            self._commit([self._backlog.rewind(work) for work in batch if isinstance(work, StepWork)])
+            return
         inputs, state = self._stack(batch)
         try:
             outputs, next_state = await self._run(batch[0], len(batch), inputs, state)
@@ -104,9 +116,13 @@ class Engine:
         self._observer.batch_run(batch[0].model.model_id, batch[0].entry, len(batch), seconds)
         finished = self._unstack(batch, outputs, next_state, seconds)
         if finished:
-            task = asyncio.create_task(self._committer.commit(finished))
-            self._commits.add(task)
-            task.add_done_callback(self._commits.discard)
+            self._commit(finished)
+
+    def _commit(self, finished: list[StepWork]) -> None:
+        """Lets the commit go its way while the next batch, of other sessions, runs."""
+        task = asyncio.create_task(self._committer.commit(finished))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
 
     def _stack(self, batch: Sequence[Work]) -> tuple[Arrays, Arrays]:
         inputs = {name: np.stack([work.inputs[name][work.done_steps] for work in batch]) for name in batch[0].inputs}

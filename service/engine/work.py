@@ -15,6 +15,8 @@ from ..sessions.session import Span
 
 Answered = TypeVar("Answered")
 
+REWIND = "rewind"  # the entry of a step that runs nothing: its next state is one that was before
+
 
 class Stage(Enum):
     """How far work has come."""
@@ -104,7 +106,7 @@ class StepWork(Work):
     ) -> None:
         super().__init__(
             live.model,
-            message.entry,
+            message.entry if message.next_state is None else REWIND,
             message.inputs,
             message.outputs,
             length=message.length,

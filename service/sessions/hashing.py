@@ -38,6 +38,11 @@ def tell_hash(sentences: Sequence[str]) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 
 
+def rewind_hash(to_step: int) -> bytes:
+    """SHA-256 over the step to go back to."""
+    return hashlib.sha256(b"tapehead.rewind.v1\0" + struct.pack("<q", to_step)).digest()
+
+
 def _text(value: str) -> bytes:
     data = value.encode()
     return _U32.pack(len(data)) + data

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import InvalidField
 from ..store.base import Durability
+from .retention import MAX_KEPT
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
 MAX_LABELS = 16
@@ -31,14 +32,14 @@ class CreateSpec:
     durability: Durability | None = None
     window: int = 0
     ttl: float = 0.0
+    keep_every: int = 0  # steps between kept states
+    keep_most: int = 0
 
 
 def checked(spec: CreateSpec) -> CreateSpec:
     """The same request, or InvalidField for what no session can have."""
     if spec.session_id:
         check_session_id(spec.session_id)
-    if not spec.model_id:
-        raise InvalidField("model_id", "the id of a served model", "nothing")
     if spec.request_id:
         try:
             uuid.UUID(spec.request_id)
@@ -48,6 +49,10 @@ def checked(spec: CreateSpec) -> CreateSpec:
         raise InvalidField("window", f"0 to {MAX_WINDOW} steps", spec.window)
     if spec.ttl and not MIN_TTL <= spec.ttl <= MAX_TTL:
         raise InvalidField("ttl", f"{MIN_TTL:.0f} to {MAX_TTL:.0f} seconds", spec.ttl)
+    if spec.keep_every < 0:
+        raise InvalidField("keep_every", "0 or more steps", spec.keep_every)
+    if not 0 <= spec.keep_most <= MAX_KEPT:
+        raise InvalidField("keep_most", f"0 to {MAX_KEPT} states", spec.keep_most)
     if len(spec.labels) > MAX_LABELS:
         raise InvalidField("labels", f"at most {MAX_LABELS}", len(spec.labels))
     for key, value in spec.labels.items():
@@ -72,11 +77,15 @@ def named(owner: str, spec: CreateSpec) -> CreateSpec:
     return replace(spec, session_id=uuid.uuid4().hex)
 
 
-def request_hash(spec: CreateSpec) -> bytes:
-    """Tells a repeat of a creation from another: empty without a request id, since then nothing is a repeat."""
+def request_hash(spec: CreateSpec, source: str = "") -> bytes:
+    """Tells a repeat of a creation from another: empty without a request id, since then nothing is a repeat.
+
+    `source` says what the session is made from, where that is not the model alone.
+    """
     if not spec.request_id:
         return b""
     content = [
+        source,
         str(uuid.UUID(spec.request_id)),
         spec.session_id,
         spec.model_id,
@@ -85,5 +94,7 @@ def request_hash(spec: CreateSpec) -> bytes:
         spec.durability,
         spec.window,
         spec.ttl,
+        spec.keep_every,
+        spec.keep_most,
     ]
     return hashlib.sha256(json.dumps(content).encode()).digest()

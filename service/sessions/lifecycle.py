@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from ..clock import Clock
 from ..errors import (
@@ -17,17 +18,19 @@ from ..errors import (
     SessionTakenOver,
     StateConflict,
     StateRegressed,
+    StepGap,
     TapeheadError,
 )
 from ..hosting.model import Model
 from ..hosting.repository import Repository
-from ..store.base import Applied, Birth, Durability, Head, Key, Lost, Opened, Store, Tombstone
+from ..store.base import Durability, Head, Key, Lost, Opened, Store
 from .answers import decode_answer
 from .attachment import Attachment, Stepper
-from .identity import CreateSpec, check_session_id, checked, named, request_hash
+from .creation import Creation
+from .identity import CreateSpec, check_session_id
 from .live import GoAgain, Live, LiveSession, gone, state_layout
+from .states import state_of
 
-DEFAULT_WINDOW = 64  # steps
 MAX_ROUNDS = 4  # of an open that others race with
 RENEW_AT = 1 / 3  # of the time to live
 
@@ -65,7 +68,7 @@ class Lifecycle:
         self._repository = repository
         self._stepper = stepper
         self._clock = clock
-        self._default_ttl = default_ttl
+        self._creation = Creation(store, repository, default_ttl=default_ttl)
 
     @property
     def store_durability(self) -> Durability:
@@ -73,39 +76,30 @@ class Lifecycle:
         return self._store.durability
 
     async def create(self, owner: str, spec: CreateSpec) -> SessionView:
-        """Creates a session at step 0, or returns the one that the same request created before.
+        """Creates a session, as `Creation.create` says."""
+        return self._view(*await self._creation.create(owner, spec))
 
-        Raises InvalidField, ModelNotFound, SessionExists; SessionNotFound or SessionExpired for a late repeat of a
-        request whose session is gone.
+    async def fork(self, source: Key, incarnation: bytes | None, step: int | None, spec: CreateSpec) -> SessionView:
+        """Creates a session from another's state, as `Creation.fork` says."""
+        check_session_id(source.session_id)
+        return self._view(*await self._creation.fork(source, incarnation, step, spec))
+
+    async def read_state(
+        self, key: Key, incarnation: bytes | None, *, step: int | None, minimum_step: int = 0
+    ) -> tuple[int, dict[str, np.ndarray]]:
+        """The tensors of the state after a step, the latest if None, and that step's number. Changes nothing.
+
+        Raises StepGap if the session has not reached `minimum_step`, and StepNotKept.
         """
-        request = request_hash(checked(spec))
-        is_named = bool(spec.session_id)
-        spec = named(owner, spec)
-        if spec.durability is not None and spec.durability > self._store.durability:
-            raise InvalidField("durability", f"at most {self._store.durability.name}", spec.durability.name)
-        model = self._repository.get(spec.model_id, spec.model_version)
-        key = Key(owner, spec.session_id)
-        birth = Birth(
-            model_id=model.model_id,
-            model_version=model.version,
-            window=spec.window or DEFAULT_WINDOW,
-            ttl=spec.ttl or self._default_ttl,
-            request_hash=request,
-            labels=dict(spec.labels),
-        )
-        incarnation = secrets.token_bytes(16)
-        state = state_layout(model).encode([model.initial_state[tensor.name] for tensor in model.state])
-        outcome = await self._store.create(key, birth, incarnation, state, "")
-        if isinstance(outcome, Lost) and isinstance(outcome.found, Tombstone):
-            # An id that follows from its request is never made again, nor is what this very request made.
-            if not is_named or (request and outcome.found.request_hash == request):
-                raise gone(key.session_id, outcome.found)
-            outcome = await self._store.replace(key, birth, incarnation, state, "")
-        if isinstance(outcome, Applied):
-            return self._view(key, outcome.head)
-        if isinstance(outcome.found, Head) and request and outcome.found.birth.request_hash == request:
-            return self._view(key, outcome.found)
-        raise SessionExists(key.session_id)
+        head = await self._head(key, incarnation)
+        model = self._repository.get(head.birth.model_id, head.birth.model_version)
+        record = await state_of(self._store, key, head.incarnation, step, model)
+        committed = record.head.committed_step
+        if committed < minimum_step:
+            raise StepGap(minimum_step, committed + 1)
+        arrays = state_layout(model).decode(record.state)
+        at = committed if step is None else step
+        return at, {tensor.name: array for tensor, array in zip(model.state, arrays, strict=True)}
 
     async def get(self, key: Key, incarnation: bytes | None) -> SessionView:
         """What the store knows of a session."""
@@ -209,10 +203,10 @@ class Lifecycle:
                 return Key(owner, spec.session_id)
         assert spec.create is not None
         try:
-            view = await self.create(owner, replace(spec.create, session_id=spec.session_id))
+            key, _ = await self._creation.create(owner, replace(spec.create, session_id=spec.session_id))
         except SessionExists:
             return Key(owner, spec.session_id)  # somebody else was faster
-        return Key(owner, view.session_id)
+        return key
 
     def _check(self, key: Key, head: Head, model: Model, spec: OpenSpec) -> None:
         wanted = spec.create

@@ -22,6 +22,7 @@ class StepMessage:
     as_lists: bool = False  # the kind of tensor content in which the answer is wanted
     entry: str = "step"
     note: bytes = b""  # opaque; stored and given back with the answer
+    next_state: tuple[np.ndarray, ...] | None = None  # of a rewind, which runs nothing: the state it goes back to
 
     @property
     def length(self) -> int:

@@ -90,7 +90,7 @@ class Server:
         self.repository = Repository(models or [fake_model()])
         self.engine = Engine(store, SilentObserver(), clock, limits or Limits())
         self.live = Live(store, self.repository.get, self.engine.pool_of, limit=live_limit)
-        self.calls = Calls(self.live, self.engine.intake)
+        self.calls = Calls(self.live, self.engine.intake, store)
         self.lifecycle = Lifecycle(store, self.live, self.repository, self.engine.intake, clock, default_ttl=3600.0)
 
     async def create(self, session_id: str, window: int = 64) -> Key:

@@ -1,0 +1,110 @@
+"""Bringing sessions into being: new ones from a model, forks from another session's state."""
+
+from __future__ import annotations
+
+import secrets
+
+from ..errors import InvalidField, SessionExists
+from ..hosting.model import Model
+from ..hosting.repository import Repository
+from ..store.base import Applied, Birth, Head, Key, Lost, Store, Tombstone
+from .identity import CreateSpec, checked, named, request_hash
+from .live import gone, state_layout
+from .states import state_of
+
+DEFAULT_WINDOW = 64  # steps
+DEFAULT_KEEP_MOST = 8  # states
+
+
+class Creation:
+    """Creates sessions; the store decides every race."""
+
+    def __init__(self, store: Store, repository: Repository, *, default_ttl: float) -> None:
+        self._store = store
+        self._repository = repository
+        self._default_ttl = default_ttl
+
+    async def create(self, owner: str, spec: CreateSpec) -> tuple[Key, Head]:
+        """Creates a session at step 0, or returns the one that the same request created before.
+
+        Raises InvalidField, ModelNotFound, SessionExists; SessionNotFound or SessionExpired for a late repeat of a
+        request whose session is gone.
+        """
+        request = request_hash(checked(spec))
+        if not spec.model_id:
+            raise InvalidField("model_id", "the id of a served model", "nothing")
+        model = self._repository.get(spec.model_id, spec.model_version)
+        birth = self._birth(model, spec, request)
+        state = state_layout(model).encode([model.initial_state[tensor.name] for tensor in model.state])
+        return await self._write(owner, spec, birth, state)
+
+    async def fork(
+        self, source: Key, incarnation: bytes | None, step: int | None, spec: CreateSpec
+    ) -> tuple[Key, Head]:
+        """Creates a session that goes on from a step of another: from the latest if None. The other is not touched.
+
+        The new session's steps are numbered on from that step. Its model is the source's; window, time to live and
+        kept states too, where the request leaves them open. Raises what `create` raises, and StepNotKept.
+        """
+        about = f"{source.session_id} {incarnation.hex() if incarnation else ''} {'' if step is None else step}"
+        request = request_hash(checked(spec), about)
+        again = await self._found_again(source.owner, spec, request)
+        if again is not None:
+            return again
+        head = await self._store.head(source)
+        if not isinstance(head, Head):
+            raise gone(source.session_id, head)
+        born = head.birth
+        model = self._repository.get(born.model_id, born.model_version)
+        record = await state_of(self._store, source, incarnation, step, model)
+        at = record.head.committed_step if step is None else step
+        birth = self._birth(model, spec, request, origin_step=at, like=born)
+        return await self._write(source.owner, spec, birth, record.state)
+
+    def _birth(
+        self, model: Model, spec: CreateSpec, request: bytes, *, origin_step: int = 0, like: Birth | None = None
+    ) -> Birth:
+        if spec.durability is not None and spec.durability > self._store.durability:
+            raise InvalidField("durability", f"at most {self._store.durability.name}", spec.durability.name)
+        every, most = spec.keep_every, spec.keep_most
+        if like is not None and not every:
+            every, most = like.keep_every, most or like.keep_most
+        return Birth(
+            model_id=model.model_id,
+            model_version=model.version,
+            window=spec.window or (like.window if like else DEFAULT_WINDOW),
+            ttl=spec.ttl or (like.ttl if like else self._default_ttl),
+            request_hash=request,
+            labels=dict(spec.labels),
+            origin_step=origin_step,
+            keep_every=every,
+            keep_most=(most or DEFAULT_KEEP_MOST) if every else 0,
+        )
+
+    async def _write(self, owner: str, spec: CreateSpec, birth: Birth, state: bytes) -> tuple[Key, Head]:
+        is_named = bool(spec.session_id)
+        key = Key(owner, named(owner, spec).session_id)
+        incarnation = secrets.token_bytes(16)
+        outcome = await self._store.create(key, birth, incarnation, state, "")
+        if isinstance(outcome, Lost) and isinstance(outcome.found, Tombstone):
+            # An id that follows from its request is never made again, nor is what this very request made.
+            if not is_named or (birth.request_hash and outcome.found.request_hash == birth.request_hash):
+                raise gone(key.session_id, outcome.found)
+            outcome = await self._store.replace(key, birth, incarnation, state, "")
+        if isinstance(outcome, Applied):
+            return key, outcome.head
+        if isinstance(outcome.found, Head) and _is_repeat(outcome.found, birth.request_hash):
+            return key, outcome.found
+        raise SessionExists(key.session_id)
+
+    async def _found_again(self, owner: str, spec: CreateSpec, request: bytes) -> tuple[Key, Head] | None:
+        """The session that the same request made before, which may outlive what it was made from."""
+        if not request:
+            return None
+        key = Key(owner, named(owner, spec).session_id)
+        found = await self._store.head(key)
+        return (key, found) if isinstance(found, Head) and _is_repeat(found, request) else None
+
+
+def _is_repeat(head: Head, request: bytes) -> bool:
+    return bool(request) and head.birth.request_hash == request
