@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     # --- how much ---
 
     max_streams: int = Field(10_000, gt=0, description="streams at once")
+    max_calls: int = Field(4096, gt=0, description="unary calls at once")
     max_live_sessions: int = Field(20_000, gt=0, description="sessions in memory; the others rest in the store")
     max_waiting_steps: int = Field(8192, gt=0, description="steps and questions accepted and not yet answered")
     max_batch: int = Field(128, gt=0, le=4096, description="sessions in one run of a model")

@@ -14,6 +14,7 @@ from tapehead.v1 import model_service_pb2, question_service_pb2, server_service_
 
 from .health import Health
 from .interceptors.access_log import access_log
+from .interceptors.capacity import bound_calls
 from .interceptors.draining import Drain
 from .interceptors.errors import errors_to_status
 from .interceptors.metrics import RpcMetrics, count_calls
@@ -48,6 +49,7 @@ class EdgeLimits:
     """Bounds of the wire."""
 
     message_bytes: int
+    calls: int  # unary ones at once
     connection_streams: int  # calls on one connection; beyond it grpc lets calls wait without a status
 
 
@@ -74,6 +76,7 @@ class Edge:
             count_calls(observer),
             errors_to_status(observer.rejected),
             drain.intercept,
+            bound_calls(limits.calls),
         )
         self._server.add_generic_rpc_handlers((Handlers(_served(services), interceptors, limits.message_bytes),))
 

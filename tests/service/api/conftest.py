@@ -80,7 +80,7 @@ async def served(heartbeat: float, models: tuple[Model, ...]) -> AsyncIterator[S
         ServerService(FACTS, lambda: {"committed_step_count": 5}),
         health,
     )
-    edge = Edge(services, drain, metrics, EdgeLimits(MESSAGE_BYTES, 100))
+    edge = Edge(services, drain, metrics, EdgeLimits(MESSAGE_BYTES, calls=2, connection_streams=100))
     target = f"127.0.0.1:{edge.bind('127.0.0.1:0')}"
     await edge.start()
     async with grpc.aio.insecure_channel(target) as channel:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import grpc.aio
 import pytest
 from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from service.api.status import row_of
 from service.errors import Draining, TapeheadError
 from tapehead.v1 import model_service_pb2, question_service_pb2, server_service_pb2
 from tapehead.v1 import session_service_pb2 as pb
 from tests.service.api.conftest import MESSAGE_BYTES, Served, info_of, status_of
+from tests.service.api.fakes import FakeAttachment
 from tests.service.api.test_status import SAMPLES
 from tests.service.api.test_streams import tensor
 
@@ -135,6 +140,23 @@ async def test_new_calls_are_refused_while_draining(served: Served) -> None:
 
     assert (got.code(), info_of(got).reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
     assert got.details() == Draining().message
+
+
+async def test_the_call_beyond_the_last_place_is_told_at_once(served: Served) -> None:
+    """Two places; whoever asks for the health of a busy server still hears it."""
+    served.calls.stepper = FakeAttachment()
+    served.calls.stepper.held = {1: asyncio.Event()}
+    request = pb.StepRequest(session_id="s", step=1, inputs=[tensor(1, 2)])
+    waiting = [served.sessions.Step(request) for _ in range(2)]
+    await served.calls.stepper.wait_submitted(2)
+    got = await failure(served.sessions.Step(request))
+    health = await HealthStub(served.channel).Check(health_pb2.HealthCheckRequest())
+    served.calls.stepper.held[1].set()
+
+    assert (got.code(), info_of(got).reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVER_CAPACITY")
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    assert [(await call).result.step for call in waiting] == [1, 1]
+    assert (await served.sessions.Step(request)).result.step == 1
 
 
 async def test_calls_are_counted_by_code(served: Served) -> None:
