@@ -14,6 +14,8 @@ from safetensors.torch import save
 
 from .errors import TrainingError
 
+WEIGHTS = ("best.safetensors", "weights.safetensors")  # of a run; of a bundle
+
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None) -> None:
     """Writes tensors, and facts as JSON in the file's header; a reader sees the old file or the new one, never half."""
@@ -37,6 +39,16 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except SafetensorError as error:
         raise TrainingError(f"{path}: not a readable safetensors file: {error}") from None
     return tensors, json.loads(metadata.get("facts", "{}"))
+
+
+def find_weights(folder: Path) -> Path:
+    """The file of trained weights of a run or of a bundle; raises TrainingError if there is none."""
+    if not folder.is_dir():
+        raise TrainingError(f"{folder}: no such folder; expected a training run or a bundle")
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise TrainingError(f"{folder}: expected {WEIGHTS[0]} (a run) or {WEIGHTS[1]} (a bundle), found neither")
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -29,7 +30,9 @@ def train_command(
     config: ConfigFile,
     seed: Annotated[int | None, typer.Option(help="Overrides the file's seed.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-seedN by default.")] = None,
-    start_from: Annotated[Path | None, typer.Option("--from", help="A bundle whose weights to start from.")] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="A bundle or run whose weights to start from.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Goes on from the folder's checkpoint (not from --from).")] = False,
     overrides: Set = None,
 ) -> None:
@@ -41,8 +44,10 @@ def train_command(
     typed = ["python", "-m", "training", "train", str(config)]
     typed += [] if seed is None else ["--seed", str(seed)]
     typed += [] if start_from is None else ["--from", str(start_from)]
+    typed += [] if out is None else ["--out", str(out)]
     typed += [word for override in overrides or () for word in ("--set", override)]
-    result = train(resolved, folder, warm_start=start_from, resume=resume, command=shlex.join(typed))
+    command = _command_of(start_from) + shlex.join(typed)
+    result = train(resolved, folder, warm_start=start_from, resume=resume, command=command)
     _print_measured(result)
     typer.echo(f"{folder}: best weights of update {result['best_update']}, {result['seconds']:.0f} s")
 
@@ -81,6 +86,12 @@ def plot(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of 
     from .figures import draw_curve
 
     typer.echo(draw_curve(run))
+
+
+def _command_of(start_from: Path | None) -> str:
+    """The command that made the run to start from, as the beginning of a longer one; nothing for a bundle."""
+    path = start_from / "result.json" if start_from else Path()
+    return f"{json.loads(path.read_text(encoding='utf-8'))['command']} &&\n" if path.is_file() else ""
 
 
 def _print_measured(measured: Mapping[str, Mapping[str, float]]) -> None:

@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from .checkpoint import (
+    find_weights,
     pack_optimizer,
     read_tensors,
     unpack_optimizer,
@@ -38,7 +39,7 @@ def train(
 ) -> dict[str, Any]:
     """Trains until `config.updates` and returns the result (also result.json).
 
-    `warm_start` is a bundle's folder whose weights.safetensors the network starts from. `resume` goes on from the
+    `warm_start` is the folder of a bundle or of a run whose weights the network starts from. `resume` goes on from the
     folder's checkpoint and gives the same bits as a run that was never interrupted. `command` is what was typed, to be
     kept with the result. Raises TrainingError.
     """
@@ -46,7 +47,8 @@ def train(
     experiment = build(config)
     network, optimizer = experiment.network, experiment.optimizer
     if warm_start is not None and not resume:
-        load_weights(network, read_tensors(warm_start / "weights.safetensors")[0], warm_start)
+        weights = find_weights(warm_start)
+        load_weights(network, read_tensors(weights)[0], weights)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     done, best, seconds = 0, math.inf, 0.0
     if resume:

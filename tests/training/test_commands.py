@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -64,6 +65,19 @@ def test_a_broken_metrics_file_is_named_with_its_line(
 
     assert run_main(monkeypatch, "plot", str(tmp_path)) == 2
     assert "metrics.jsonl, line 2: expected one JSON object" in capsys.readouterr().err
+
+
+def test_a_run_from_a_run_knows_both_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, first, second = tmp_path / "tiny.toml", tmp_path / "first", tmp_path / "second"
+    config.write_text(TINY)
+    train = ["train", str(config), "--set", "updates=1", "--out"]
+
+    assert run_main(monkeypatch, *train, str(first)) == 0
+    assert run_main(monkeypatch, *train, str(second), "--from", str(first)) == 0
+
+    commands_ = json.loads((second / "result.json").read_text())["command"].split(" &&\n")
+    assert commands_[0] == f"python -m training train {config} --out {first} --set updates=1"
+    assert commands_[1] == f"python -m training train {config} --from {first} --out {second} --set updates=1"
 
 
 def test_help_names_the_commands() -> None:

@@ -141,3 +141,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(TrainingError, match="the loss of update 1 is nan"):
         train(tiny_config(tmp_path), tmp_path / "run")
+
+
+def test_warm_start_needs_a_bundle_or_a_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"expected best.safetensors \(a run\) or weights.safetensors \(a bundle\)"):
+        train(tiny_config(tmp_path), tmp_path / "run", warm_start=tmp_path)

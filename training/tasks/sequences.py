@@ -28,13 +28,16 @@ NOTES = """
 
 The copy task of Graves, Wayne and Danihelka (2014): {shortest} to {longest} vectors of {bits} random bits, one a step,
 then a step with only the delimiter (the last channel), then one step of zeros for each vector to give back; `y` is to
-be read at those last steps. Trained on lengths {shortest} to {longest} only.
+be read at those last steps. Trained on lengths {shortest} to {longest} only. The validation score, which chose the
+weights, is the cost in bits over these lengths{longer}.
 
 `heads.png`: input, output and both heads' weightings over one sequence. `tape.png`: the tape once all is taken in.
 
 "bits" is the cross entropy in bits a sequence, "wrong bits" the number of wrong bits a sequence, "wrong sequences"
 the share of sequences with any wrong bit: over lengths {shortest} to {longest}, or "at N" over sequences of length N.
 """
+LONGER = """ plus that of {longer_sequences} sequences of length {longer_length}, scaled to the average
+length trained on"""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class CopyExperiment:
             self.network,
             [self._shown(length) for length in (min(task.longest, 12), task.longest)],
             description=f"Copies sequences of {task.bits}-bit vectors with a Neural Turing Machine.",
-            notes=NOTES.format(**vars(task)),
+            notes=NOTES.format(**vars(task), longer=LONGER.format(**vars(task)) if task.longer_length else ""),
             figures=self.figures(),
         )
 
