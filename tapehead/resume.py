@@ -68,6 +68,7 @@ class StepLog:
         self.next_step = start + 1  # the number of the next new message
         self.received_step = start  # the last step whose answer came over the wire
         self.delivered_step = start  # the last step whose answer the caller was given
+        self.given_up_count = 0  # how often a step failed and took those behind it along
         self.durable_token = durable_token
         self._saved_step = start
         self._resumes = token is not None
@@ -127,6 +128,9 @@ class StepLog:
             f"(step {self.covered_step}), and the window is {self.window}: save the token and tell the session, "
             "session.saved(token), before going on"
         )
+
+    def gap(self, step: int, cause: str) -> StepGap:
+        return StepGap(f"step {step} was not taken, because {cause}", metadata={"expected_step": str(self.next_step)})
 
     # --- the caller ---------------------------------------------------------------------------------------------------
 
@@ -254,16 +258,14 @@ class StepLog:
     def _give_up(self, error: TapeheadError) -> None:
         """The oldest message failed with `error`, so those behind it cannot be taken; their numbers are free again."""
         failed = self._held.popleft()
+        self.given_up_count += 1
+        self.next_step = failed.step
         self._outcomes.append(Outcome(failed, error=error))
         self._refused = sum(behind.last_step <= self._sent_step for behind in self._held)
         for behind in self._held:
-            gap = StepGap(
-                f"step {behind.step} was not taken, because step {failed.step} before it failed: {error}",
-                metadata={"expected_step": str(failed.step)},
-            )
+            gap = self.gap(behind.step, f"step {failed.step} before it failed: {error}")
             self._outcomes.append(Outcome(behind, error=gap))
         self._held.clear()
-        self.next_step = failed.step
         self._sent_step = max(self._stored_until, failed.step - 1)
 
 

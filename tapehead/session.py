@@ -89,11 +89,11 @@ class Session(Standing):
         if empty. A step that raises changed nothing, unless the error is OutcomeUnknown or SessionClosed; the next
         step then has the same number. A cancelled step may have been taken, and its answer is dropped.
         """
-        return await self._answer(await self._submit(self._prepare(inputs, False, outputs), wait=False))
+        return await self._take(self._prepare(inputs, False, outputs))
 
     async def chunk(self, inputs: object, *, outputs: Sequence[str] = ()) -> StepResult:
         """Takes as many steps as the inputs' leading axis is long, in one message and one commit."""
-        return await self._answer(await self._submit(self._prepare(inputs, True, outputs), wait=False))
+        return await self._take(self._prepare(inputs, True, outputs))
 
     async def stream(
         self,
@@ -105,6 +105,7 @@ class Session(Standing):
         """Takes a step (or, `chunked`, a chunk) for each element, a window's worth ahead of what was answered.
 
         Yields every answer once, in order. What was sent ahead has been taken even where the caller stops early.
+        Where a step is refused, the answers before it come first, then its error; `next_step` is its number.
         """
         ahead: asyncio.Queue[object] = asyncio.Queue(max(1, self.steps.log.window))
         feeder = asyncio.create_task(self._feed(inputs, ahead, chunked, outputs), name="tapehead-feeder")
@@ -137,13 +138,14 @@ class Session(Standing):
         chunked: bool,
         outputs: Sequence[str],
     ) -> None:
+        given_up_count = self.steps.log.given_up_count
         try:
             async for element in _each(inputs):
                 step = self._prepare(element, chunked, outputs)
                 wait = _WaitsForToken(step.steps)
                 if self.steps.log.durable_token and not self.steps.log.has_room(step.steps):
                     await ahead.put(wait)
-                answer = await self._submit(step, wait=True)
+                answer = await self._submit(step, True, given_up_count)
                 wait.is_over = True
                 await ahead.put(answer)
             await ahead.put(None)
@@ -158,8 +160,13 @@ class Session(Standing):
         digest = step_hash(step_count, arrays, outputs or self._opening.outputs)
         return _Step(step_count, [to_message(name, array) for name, array in arrays.items()], outputs, digest)
 
-    async def _submit(self, step: _Step, *, wait: bool) -> asyncio.Future[StepResult]:
-        return await self.steps.submit(step.step_count, step.tensors, step.outputs, step.input_hash, wait=wait)
+    async def _take(self, step: _Step) -> StepResult:
+        return await self._answer(await self._submit(step, False, self.steps.log.given_up_count))
+
+    async def _submit(self, step: _Step, wait: bool, given_up_count: int) -> asyncio.Future[StepResult]:
+        return await self.steps.submit(
+            step.step_count, step.tensors, step.outputs, step.input_hash, wait=wait, given_up_count=given_up_count
+        )
 
     async def _answer(self, future: asyncio.Future[StepResult]) -> StepResult:
         result = await future

@@ -55,17 +55,28 @@ class StepStream:
             raise
 
     async def submit(
-        self, step_count: int, inputs: Sequence[Tensor], outputs: Sequence[str], input_hash: bytes, *, wait: bool
+        self,
+        step_count: int,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[str],
+        input_hash: bytes,
+        *,
+        wait: bool,
+        given_up_count: int,
     ) -> asyncio.Future[StepResult]:
         """Numbers a step, as soon as the window has room, and returns its answer to come.
 
         Where only a newer saved token makes room, `wait` says whether to wait for it or to raise WindowFull.
+        `given_up_count` is the log's when the caller decided to take this step. If one before it has failed since, it
+        must not get that one's number: StepGap.
         """
         steps = max(1, step_count)
         async with self._adding:
             if self.log.durable_token and not wait and not self.log.has_room(steps):
                 raise self.log.window_error()
-            await self._wait_until(lambda: self.log.has_room(steps))
+            await self._wait_until(lambda: self.log.given_up_count != given_up_count or self.log.has_room(steps))
+            if self.log.given_up_count != given_up_count:
+                raise self.log.gap(self.log.next_step, "a step that was to come before it failed")
             message = self.log.add(step_count, inputs, outputs, input_hash)
             answer = self._answers[message] = asyncio.get_running_loop().create_future()
             self._settle()

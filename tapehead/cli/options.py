@@ -43,6 +43,11 @@ def print_json(value: object, *, line: bool = False) -> None:
     print(json.dumps(_plain(value), ensure_ascii=False, indent=None if line else 2), flush=line)
 
 
+def fields(value: Any) -> dict[str, Any]:
+    """What a result of this package says, by name."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
 def lines(source: str) -> list[str]:
     """The lines of a file, or of the standard input for "-", that are not blank."""
     if source == "-":
@@ -57,7 +62,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Message):
         return MessageToDict(value, preserving_proto_field_name=True)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return _plain(fields(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

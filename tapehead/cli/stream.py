@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tapehead import Session, StepResult
 from tapehead.cli.copying import BITS, compare, copy_sequence
-from tapehead.cli.options import Json, Server, connect, console, print_json
+from tapehead.cli.options import Json, Server, connect, console, fields, print_json
 from tapehead.cli.rows import from_source
 from tapehead.tensors import Array
 
@@ -75,7 +75,7 @@ def stream(
             if save is not None or sequence is not None:
                 saved.append(result.output if result.step_count else result.output[None])
             if as_json:
-                print_json(result, line=True)
+                print_json({"session_id": opened.session_id, **fields(result)}, line=True)
             elif sequence is None:
                 _print_result(out, result)
     outputs = np.concatenate(saved) if saved else np.zeros(0, np.float32)

@@ -155,9 +155,12 @@ class TestFailedSteps:
         assert (result.step, len(server.opens)) == (2, 1)
         np.testing.assert_array_equal(result.output, SUMS[1])
 
-    async def test_what_was_pipelined_behind_it_is_not_taken(self, server: FakeServer, client: aio.Client):
+    @pytest.mark.parametrize("window", [1, 2, 4, 64])
+    async def test_nothing_that_comes_behind_it_takes_its_number(
+        self, server: FakeServer, client: aio.Client, window: int
+    ):
         server.scripts.append(Script(fail={3: overload(3)}))
-        async with client.session("adder", "s") as session:
+        async with client.session("adder", "s", window=window) as session:
             outputs: list[np.ndarray] = []
             with pytest.raises(errors.OverCapacity):
                 await collect(session, into=outputs)
@@ -165,6 +168,32 @@ class TestFailedSteps:
 
         np.testing.assert_array_equal(outputs, SUMS)
         assert len(server.opens) == 1
+
+    async def test_a_stream_whose_reader_is_slow_sends_nothing_behind_it(self, server: FakeServer, client: aio.Client):
+        server.scripts.append(Script(fail={3: overload(3)}))
+        async with client.session("adder", "s", window=4) as session:
+            results = session.stream(ROWS)
+            for _ in range(2):
+                await anext(results)
+                for _ in range(5):  # the refusal arrives while the reader does something else
+                    await client.server()
+            with pytest.raises(errors.OverCapacity):
+                await anext(results)
+            assert session.next_step == 3
+
+        assert len(server.sessions["s"].inputs) == 2
+
+    @pytest.mark.parametrize("window", [1, 2, 64])
+    async def test_steps_that_wait_for_room_behind_it_are_not_taken_either(
+        self, server: FakeServer, client: aio.Client, window: int
+    ):
+        server.scripts.append(Script(fail={1: overload(1)}))
+        async with client.session("adder", "s", window=window) as session:
+            ends = await asyncio.gather(*(session.step(row) for row in ROWS[:5]), return_exceptions=True)
+            assert session.next_step == 1
+
+        assert [type(end) for end in ends] == [errors.OverCapacity] + [errors.StepGap] * 4
+        assert server.sessions["s"].inputs == []
 
     async def test_an_answer_to_another_input_is_never_given(self, server: FakeServer, client: aio.Client):
         server.scripts.append(Script(forge={1: StepResult(step=1, input_hash=b"somebody else's")}))
