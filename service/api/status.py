@@ -62,6 +62,7 @@ TABLE = (
     Row(errors.StateConflict, Code.ABORTED, "STATE_CONFLICT"),
     Row(errors.StepGap, Code.OUT_OF_RANGE, "STEP_GAP", in_band=True),
     Row(errors.AnswerReleased, Code.OUT_OF_RANGE, "ANSWER_RELEASED", in_band=True),
+    Row(errors.StepNotKept, Code.OUT_OF_RANGE, "STEP_NOT_KEPT"),
     Row(errors.OverCapacity, Code.RESOURCE_EXHAUSTED, "OVER_CAPACITY", in_band=True),
     Row(errors.StoreFull, Code.RESOURCE_EXHAUSTED, "STORE_FULL"),
     Row(errors.Draining, Code.UNAVAILABLE, "DRAINING"),

@@ -46,6 +46,7 @@ SAMPLES: tuple[TapeheadError, ...] = (
     errors.StateConflict("s"),
     errors.StepGap(9, 4),
     errors.AnswerReleased(1, 9, 5),
+    errors.StepNotKept("s", 4, (0, 2, 9)),
     errors.OverCapacity("streams", 3, retry_after=0.25),
     errors.StoreFull("no space"),
     errors.Draining(),
