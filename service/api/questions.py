@@ -15,6 +15,7 @@ from ..sessions.hashing import tell_hash
 from ..sessions.messages import Asked, StepMessage
 from ..store.base import Key
 from .call import Call
+from .steps import step_number
 from .texts import TextCodec, TextLimits, forgotten_sentences
 from .views import incarnation_of
 
@@ -42,8 +43,7 @@ class QuestionService:
                 raise InvalidField("subject", "a story or a session_id", "none")
 
     async def tell(self, request: pb.TellRequest, call: Call) -> pb.TellResponse:
-        if request.step < 1:
-            raise InvalidField("step", "1 or more", request.step)
+        step_number(request.step)
         if request.acknowledged_step < 0:
             raise InvalidField("acknowledged_step", "0 or more", request.acknowledged_step)
         key = Key(call.owner, request.session_id)

@@ -11,9 +11,10 @@ from ..sessions.lifecycle import Lifecycle, SessionView
 from ..store.base import Key
 from .call import Call
 from .pages import page_size, page_start, page_token
-from .steps import StepCodec, fill_result
+from .steps import StepCodec, fill_result, step_number
 from .streams import Streams
-from .views import create_spec, incarnation_of, session_view
+from .tensors import chosen, encode_outputs
+from .views import create_spec, fork_spec, incarnation_of, session_view
 
 
 class SessionService:
@@ -65,6 +66,39 @@ class SessionService:
 
     async def stream_steps(self, _request: None, call: Call) -> None:
         await self._streams.serve(call)
+
+    async def read_state(self, request: pb.ReadStateRequest, call: Call) -> pb.ReadStateResponse:
+        step, tensors = await self._lifecycle.read_state(
+            Key(call.owner, request.session_id),
+            incarnation_of(request.incarnation),
+            step=request.step if request.HasField("step") else None,
+            minimum_step=request.minimum_step,
+        )
+        response = pb.ReadStateResponse(step=step)
+        encode_outputs(chosen(tensors, request.tensors), False, response.tensors)
+        return response
+
+    async def fork_session(self, request: pb.ForkSessionRequest, call: Call) -> pb.ForkSessionResponse:
+        view = await self._lifecycle.fork(
+            Key(call.owner, request.session_id),
+            incarnation_of(request.incarnation),
+            request.step if request.HasField("step") else None,
+            fork_spec(request),
+        )
+        return pb.ForkSessionResponse(session=self._session(view))
+
+    async def rewind_session(self, request: pb.RewindSessionRequest, call: Call) -> pb.RewindSessionResponse:
+        answer, incarnation = await self._calls.rewind(
+            Key(call.owner, request.session_id),
+            incarnation_of(request.incarnation),
+            step_number(request.step),
+            request.to_step,
+            request.client_id,
+            deadline=call.seconds_left(),
+        )
+        response = pb.RewindSessionResponse(incarnation=incarnation.hex())
+        fill_result(response.result, answer)
+        return response
 
     def _session(self, view: SessionView) -> session_pb2.Session:
         durability = self._lifecycle.store_durability

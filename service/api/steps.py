@@ -31,8 +31,7 @@ class StepCodec:
 
     def decode(self, step: pb.StepRequest | pb.StreamStep) -> StepMessage:
         """Returns the step as the engine takes it. Raises one of the InvalidInput errors."""
-        if step.step < 1:
-            raise InvalidField("step", "1 or more", step.step)
+        first_step = step_number(step.step)
         if step.acknowledged_step < 0:
             raise InvalidField("acknowledged_step", "0 or more", step.acknowledged_step)
         step_count = step.step_count
@@ -42,7 +41,7 @@ class StepCodec:
             asked = tuple(step.outputs)
             wanted = wanted_outputs(self._entry, asked, self._plain_outputs)
         return StepMessage(
-            first_step=step.step,
+            first_step=first_step,
             step_count=step_count,
             inputs=arrays if step_count else {name: array[np.newaxis] for name, array in arrays.items()},
             outputs=wanted,
@@ -51,6 +50,13 @@ class StepCodec:
             as_lists=wants_lists(step.inputs),
             entry=ENTRY,
         )
+
+
+def step_number(number: int) -> int:
+    """Returns the number, or raises InvalidField for one that no step has."""
+    if number < 1:
+        raise InvalidField("step", "1 or more", number)
+    return number
 
 
 def fill_result(result: pb.StepResult, answer: StepAnswer) -> None:

@@ -51,6 +51,14 @@ def wanted_outputs(entry: EntrySpec, names: Sequence[str], default: tuple[str, .
     return tuple(dict.fromkeys(names))
 
 
+def chosen(tensors: Arrays, names: Sequence[str]) -> Arrays:
+    """Returns the tensors named, all if none is. Raises InvalidField for an unknown one."""
+    for name in names:
+        if name not in tensors:
+            raise InvalidField("tensors", f"some of {', '.join(sorted(tensors))}", name)
+    return {name: tensors[name] for name in names or tensors}
+
+
 def wants_lists(tensors: Sequence[Tensor]) -> bool:
     """Tells whether the answer is wanted as lists of numbers: in the kind of the first tensor asked with."""
     return bool(tensors) and tensors[0].WhichOneof("content") in ("floats", "integers")

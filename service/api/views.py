@@ -12,6 +12,7 @@ from tapehead.v1 import session_pb2, session_service_pb2
 
 from ..errors import InvalidField
 from ..sessions.identity import CreateSpec
+from ..sessions.states import kept_steps
 from ..store.base import Durability, Head
 
 _INCARNATION_DIGITS = 32
@@ -38,6 +39,7 @@ def session_view(session_id: str, head: Head, *, is_attached: bool, durability: 
         last_use_time=timestamp(head.last_use_time),
         ttl=duration(head.birth.ttl),
         expire_time=timestamp(head.expire_time),
+        kept_steps=kept_steps(head),
     )
 
 
@@ -78,8 +80,25 @@ def create_spec(request: session_service_pb2.CreateSessionRequest) -> CreateSpec
         labels=dict(request.labels),
         durability=_durability_of(request.durability),
         window=request.window,
-        ttl=request.ttl.seconds + request.ttl.nanos / 1e9,
+        ttl=_seconds(request.ttl),
+        keep_every=request.keep_every,
+        keep_most=request.keep_most,
     )
+
+
+def fork_spec(request: session_service_pb2.ForkSessionRequest) -> CreateSpec:
+    """Returns what a request asks to create as a fork."""
+    return CreateSpec(
+        session_id=request.new_session_id,
+        request_id=request.request_id,
+        labels=dict(request.labels),
+        window=request.window,
+        ttl=_seconds(request.ttl),
+    )
+
+
+def _seconds(length: Duration) -> float:
+    return length.seconds + length.nanos / 1e9
 
 
 def _durability_of(value: int) -> Durability | None:

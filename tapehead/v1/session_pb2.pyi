@@ -6,7 +6,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -23,7 +23,7 @@ DURABILITY_PROCESS: Durability
 DURABILITY_DISK: Durability
 
 class Session(_message.Message):
-    __slots__ = ("session_id", "incarnation", "model_id", "model_version", "state", "committed_step", "oldest_kept_answer", "epoch", "window", "durability", "labels", "state_bytes", "fingerprint", "create_time", "last_use_time", "ttl", "expire_time")
+    __slots__ = ("session_id", "incarnation", "model_id", "model_version", "state", "committed_step", "oldest_kept_answer", "epoch", "window", "durability", "labels", "state_bytes", "fingerprint", "create_time", "last_use_time", "ttl", "expire_time", "kept_steps")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Session.State]
@@ -56,6 +56,7 @@ class Session(_message.Message):
     LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    KEPT_STEPS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     incarnation: str
     model_id: str
@@ -73,4 +74,5 @@ class Session(_message.Message):
     last_use_time: _timestamp_pb2.Timestamp
     ttl: _duration_pb2.Duration
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[Session.State, str]] = ..., committed_step: _Optional[int] = ..., oldest_kept_answer: _Optional[int] = ..., epoch: _Optional[int] = ..., window: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state_bytes: _Optional[int] = ..., fingerprint: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    kept_steps: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[Session.State, str]] = ..., committed_step: _Optional[int] = ..., oldest_kept_answer: _Optional[int] = ..., epoch: _Optional[int] = ..., window: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state_bytes: _Optional[int] = ..., fingerprint: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kept_steps: _Optional[_Iterable[int]] = ...) -> None: ...

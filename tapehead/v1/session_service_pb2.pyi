@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateSessionRequest(_message.Message):
-    __slots__ = ("session_id", "model_id", "model_version", "request_id", "labels", "durability", "window", "ttl")
+    __slots__ = ("session_id", "model_id", "model_version", "request_id", "labels", "durability", "window", "ttl", "keep_every", "keep_most")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,8 @@ class CreateSessionRequest(_message.Message):
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    KEEP_EVERY_FIELD_NUMBER: _ClassVar[int]
+    KEEP_MOST_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     model_id: str
     model_version: int
@@ -36,7 +38,9 @@ class CreateSessionRequest(_message.Message):
     durability: _session_pb2.Durability
     window: int
     ttl: _duration_pb2.Duration
-    def __init__(self, session_id: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., durability: _Optional[_Union[_session_pb2.Durability, str]] = ..., window: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    keep_every: int
+    keep_most: int
+    def __init__(self, session_id: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., durability: _Optional[_Union[_session_pb2.Durability, str]] = ..., window: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., keep_every: _Optional[int] = ..., keep_most: _Optional[int] = ...) -> None: ...
 
 class CreateSessionResponse(_message.Message):
     __slots__ = ("session",)
@@ -253,3 +257,80 @@ class StreamDraining(_message.Message):
     COMMITTED_STEP_FIELD_NUMBER: _ClassVar[int]
     committed_step: int
     def __init__(self, committed_step: _Optional[int] = ...) -> None: ...
+
+class ReadStateRequest(_message.Message):
+    __slots__ = ("session_id", "incarnation", "step", "tensors", "minimum_step")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_STEP_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    incarnation: str
+    step: int
+    tensors: _containers.RepeatedScalarFieldContainer[str]
+    minimum_step: int
+    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., step: _Optional[int] = ..., tensors: _Optional[_Iterable[str]] = ..., minimum_step: _Optional[int] = ...) -> None: ...
+
+class ReadStateResponse(_message.Message):
+    __slots__ = ("step", "tensors")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    tensors: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    def __init__(self, step: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
+
+class ForkSessionRequest(_message.Message):
+    __slots__ = ("session_id", "incarnation", "step", "new_session_id", "request_id", "labels", "window", "ttl")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    NEW_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    incarnation: str
+    step: int
+    new_session_id: str
+    request_id: str
+    labels: _containers.ScalarMap[str, str]
+    window: int
+    ttl: _duration_pb2.Duration
+    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., step: _Optional[int] = ..., new_session_id: _Optional[str] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., window: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ForkSessionResponse(_message.Message):
+    __slots__ = ("session",)
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    session: _session_pb2.Session
+    def __init__(self, session: _Optional[_Union[_session_pb2.Session, _Mapping]] = ...) -> None: ...
+
+class RewindSessionRequest(_message.Message):
+    __slots__ = ("session_id", "incarnation", "step", "to_step", "client_id")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TO_STEP_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    incarnation: str
+    step: int
+    to_step: int
+    client_id: str
+    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., step: _Optional[int] = ..., to_step: _Optional[int] = ..., client_id: _Optional[str] = ...) -> None: ...
+
+class RewindSessionResponse(_message.Message):
+    __slots__ = ("result", "incarnation")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    result: StepResult
+    incarnation: str
+    def __init__(self, result: _Optional[_Union[StepResult, _Mapping]] = ..., incarnation: _Optional[str] = ...) -> None: ...

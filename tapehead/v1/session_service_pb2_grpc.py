@@ -67,6 +67,21 @@ class SessionServiceStub:
                 request_serializer=tapehead_dot_v1_dot_session__service__pb2.StreamStepsRequest.SerializeToString,
                 response_deserializer=tapehead_dot_v1_dot_session__service__pb2.StreamStepsResponse.FromString,
                 _registered_method=True)
+        self.ReadState = channel.unary_unary(
+                '/tapehead.v1.SessionService/ReadState',
+                request_serializer=tapehead_dot_v1_dot_session__service__pb2.ReadStateRequest.SerializeToString,
+                response_deserializer=tapehead_dot_v1_dot_session__service__pb2.ReadStateResponse.FromString,
+                _registered_method=True)
+        self.ForkSession = channel.unary_unary(
+                '/tapehead.v1.SessionService/ForkSession',
+                request_serializer=tapehead_dot_v1_dot_session__service__pb2.ForkSessionRequest.SerializeToString,
+                response_deserializer=tapehead_dot_v1_dot_session__service__pb2.ForkSessionResponse.FromString,
+                _registered_method=True)
+        self.RewindSession = channel.unary_unary(
+                '/tapehead.v1.SessionService/RewindSession',
+                request_serializer=tapehead_dot_v1_dot_session__service__pb2.RewindSessionRequest.SerializeToString,
+                response_deserializer=tapehead_dot_v1_dot_session__service__pb2.RewindSessionResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -128,6 +143,32 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadState(self, request, context):
+        """Returns the tensors of a session's state after its latest or a kept step. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkSession(self, request, context):
+        """Creates a session that goes on from the latest or a kept step of another, which is not touched.
+
+        The new session's steps are numbered on from that step. Repeatable with the same `request_id` and content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewindSession(self, request, context):
+        """Goes back: commits a step whose next state is the one after an earlier, kept step.
+
+        A rewind is a numbered step like any other, so numbers never go back, and it is repeatable like any other. States
+        that were kept after the step gone back to stay in reach.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -160,6 +201,21 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.StreamSteps,
                     request_deserializer=tapehead_dot_v1_dot_session__service__pb2.StreamStepsRequest.FromString,
                     response_serializer=tapehead_dot_v1_dot_session__service__pb2.StreamStepsResponse.SerializeToString,
+            ),
+            'ReadState': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadState,
+                    request_deserializer=tapehead_dot_v1_dot_session__service__pb2.ReadStateRequest.FromString,
+                    response_serializer=tapehead_dot_v1_dot_session__service__pb2.ReadStateResponse.SerializeToString,
+            ),
+            'ForkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkSession,
+                    request_deserializer=tapehead_dot_v1_dot_session__service__pb2.ForkSessionRequest.FromString,
+                    response_serializer=tapehead_dot_v1_dot_session__service__pb2.ForkSessionResponse.SerializeToString,
+            ),
+            'RewindSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewindSession,
+                    request_deserializer=tapehead_dot_v1_dot_session__service__pb2.RewindSessionRequest.FromString,
+                    response_serializer=tapehead_dot_v1_dot_session__service__pb2.RewindSessionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -327,6 +383,87 @@ class SessionService:
             '/tapehead.v1.SessionService/StreamSteps',
             tapehead_dot_v1_dot_session__service__pb2.StreamStepsRequest.SerializeToString,
             tapehead_dot_v1_dot_session__service__pb2.StreamStepsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tapehead.v1.SessionService/ReadState',
+            tapehead_dot_v1_dot_session__service__pb2.ReadStateRequest.SerializeToString,
+            tapehead_dot_v1_dot_session__service__pb2.ReadStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tapehead.v1.SessionService/ForkSession',
+            tapehead_dot_v1_dot_session__service__pb2.ForkSessionRequest.SerializeToString,
+            tapehead_dot_v1_dot_session__service__pb2.ForkSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RewindSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tapehead.v1.SessionService/RewindSession',
+            tapehead_dot_v1_dot_session__service__pb2.RewindSessionRequest.SerializeToString,
+            tapehead_dot_v1_dot_session__service__pb2.RewindSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,
