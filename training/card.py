@@ -44,7 +44,7 @@ def write_card(manifest: Manifest, notes: str, results: Sequence[Mapping[str, An
 
 def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
     names = results[0]["test"]
-    head = "| | " + " | ".join(f"seed {result['seed']}" for result in results) + " |"
+    head = "| | " + " | ".join(result["run"] for result in results) + " |"
     rows = [
         f"| {name.replace('_', ' ')} | "
         + " | ".join(f"{r['test'].get(name, float('nan')):.4g}" for r in results)
@@ -52,6 +52,7 @@ def _results_table(results: Sequence[Mapping[str, Any]]) -> str:
         for name in names
     ]
     rows.append("| validation score | " + " | ".join(f"{r['validation']['score']:.4g}" for r in results) + " |")
+    rows.append("| seed | " + " | ".join(str(r["seed"]) for r in results) + " |")
     rows.append("| weights of update | " + " | ".join(str(r["best_update"]) for r in results) + " |")
     return "\n".join([head, "|---|" + "---|" * len(results), *rows])
 

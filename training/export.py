@@ -56,8 +56,7 @@ def export(run: Path, models: Path, version: int, beside: Sequence[Path] = (), *
         if np.any(value):
             tensor.initial_file = f"initial.{tensor.name}.bin"
             files[tensor.initial_file] = value.astype(value.dtype.newbyteorder("<")).tobytes()
-    curves = {f"seed {result['seed']}": read_metrics(one) for result, one in zip(results, runs, strict=True)}
-    files |= {**graphs.figures, "curve.png": curve_png(curves)}
+    files |= {**graphs.figures, "curve.png": curve_png({one.name: read_metrics(one) for one in runs})}
     files["config.toml"] = write_toml(config.table()).encode()
     files["weights.safetensors"] = (run / "best.safetensors").read_bytes()
     files["README.md"] = write_card(manifest, graphs.notes, results, files).encode()
@@ -66,12 +65,11 @@ def export(run: Path, models: Path, version: int, beside: Sequence[Path] = (), *
 
 
 def read_result(run: Path) -> dict[str, Any]:
-    """A finished run's result.json; raises TrainingError if there is none."""
+    """A finished run's result.json and its folder's name; raises TrainingError if it has none."""
     path = run / "result.json"
     if not path.is_file():
         raise TrainingError(f"{path}: no such file; expected a run that has finished")
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result
+    return {**json.loads(path.read_text(encoding="utf-8")), "run": run.name}
 
 
 def to_onnx(graphs: Graphs, entry: Entry) -> onnx.ModelProto:

@@ -42,13 +42,14 @@ def draw_curve(folder: Path) -> Path:
 
 
 def curve_png(runs: dict[str, list[dict[str, Any]]]) -> bytes:
-    """Draws the learning curves of one or several runs, by name, on logarithmic axes."""
+    """Draws validation scores by run's name on a logarithmic axis; of a single run the training loss as well."""
     figure, axes = plt.subplots(figsize=(6.4, 3.6))
     for number, (name, rows) in enumerate(runs.items()):
         updates = [row["update"] for row in rows]
-        axes.plot(updates, [row["score"] for row in rows], color=f"C{number}", label=f"{name}: validation score")
-        axes.plot(updates, [row["loss"] for row in rows], color=f"C{number}", alpha=0.35, label=f"{name}: loss")
-    axes.set(xlabel="update", ylabel="lower is better", yscale="log")
+        axes.plot(updates, [row["score"] for row in rows], color=f"C{number}", label=name)
+        if len(runs) == 1:
+            axes.plot(updates, [row["loss"] for row in rows], color="C0", alpha=0.35, label="training loss")
+    axes.set(xlabel="update", ylabel="validation score (lower is better)", yscale="log")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize="x-small")
     return png(figure)
