@@ -176,11 +176,14 @@ class StepStream:
         self.notify()
 
     async def _write_steps(self, call: StepCall) -> None:
-        while True:
-            self._work.clear()
-            while (message := self.log.next_to_send()) is not None:
-                await call.write(StreamStepsRequest(step=message.request()))
-            await self._work.wait()
+        try:
+            while True:
+                self._work.clear()
+                while (message := self.log.next_to_send()) is not None:
+                    await call.write(StreamStepsRequest(step=message.request()))
+                await self._work.wait()
+        finally:  # where nothing is written, nothing is to be waited for
+            call.cancel()
 
     async def _say_goodbye(self, call: StepCall) -> None:
         """Ends the stream from this side, so that the server counts it as done rather than as cancelled."""
