@@ -12,7 +12,7 @@
 from tapehead import aio, errors, render
 from tapehead.client import Client, Conversation, Session, connect
 from tapehead.errors import TapeheadError
-from tapehead.results import Answer, ModelInfo, RankedAnswer, ServerInfo, SessionInfo, StepResult
+from tapehead.results import Answer, ModelInfo, RankedAnswer, ServerInfo, SessionInfo, State, StepResult
 from tapehead.resume_token import ResumeToken
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ServerInfo",
     "Session",
     "SessionInfo",
+    "State",
     "StepResult",
     "TapeheadError",
     "aio",

@@ -60,7 +60,7 @@ class Client:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.client_id = uuid.uuid4().hex  # of unary steps; a session object draws its own
-        self.sessions = Sessions(connection)
+        self.sessions = Sessions(connection, self.client_id)
         self.models = Models(connection)
         self._signatures: dict[tuple[str, int], Signature] = {}
         self._open_sessions: set[Session] = set()
@@ -94,6 +94,8 @@ class Client:
         labels: Mapping[str, str] | None = None,
         durability: str | None = None,
         ttl: float | None = None,
+        keep_every: int = 0,
+        keep_most: int = 0,
         outputs: Sequence[str] = (),
         create: bool = True,
         durable_token: bool = False,
@@ -104,7 +106,8 @@ class Client:
         It is created with the `model_id` unless it exists (never with `create=False`); without a `session_id` the
         server draws one. `resume` goes on from another session object's token instead. `window` is in steps, `ttl` in
         seconds, `durability` one of disk, process and memory; what is not given is the server's default. `outputs`
-        names the outputs of every step that names none itself.
+        names the outputs of every step that names none itself. With `keep_every` the state of about every so many
+        steps is kept, the newest `keep_most` of them, for `sessions.fork` and `sessions.rewind`.
 
         With `durable_token` the window counts from the last token given to `saved`, so that an application that
         restarts from that token never finds an answer released.
@@ -119,6 +122,8 @@ class Client:
                 durability=durability,
                 window=window,
                 ttl=ttl,
+                keep_every=keep_every,
+                keep_most=keep_most,
             )
         return Session(
             self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from tapehead.connection import Connection
 from tapehead.errors import NotFound
-from tapehead.results import ModelInfo, SessionInfo
+from tapehead.results import ModelInfo, SessionInfo, State
 from tapehead.v1 import model_service_pb2, session_pb2, session_service_pb2
 
 PAGE = 100  # entries a call
@@ -15,10 +16,11 @@ _STATES = {"attached": session_pb2.Session.STATE_ATTACHED, "parked": session_pb2
 
 
 class Sessions:
-    """The caller's sessions."""
+    """The caller's sessions. `client_id` names the caller as the writer of what it writes."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, client_id: str) -> None:
         self._connection = connection
+        self._client_id = client_id
 
     async def list(
         self, *, model_id: str = "", labels: Mapping[str, str] | None = None, state: str | None = None
@@ -70,6 +72,51 @@ class Sessions:
         request = session_service_pb2.DeleteSessionRequest(session_id=session_id, incarnation=incarnation)
         method, answer = self._connection.sessions.DeleteSession, session_service_pb2.DeleteSessionResponse
         return (await self._connection.call_once(method, request, answer, session_id=session_id)).committed_step
+
+    async def read_state(
+        self, session_id: str, *, step: int | None = None, tensors: Sequence[str] = (), incarnation: str = ""
+    ) -> State:
+        """The state after the latest step or a kept one: all of it, or the tensors named. Changes nothing."""
+        request = session_service_pb2.ReadStateRequest(
+            session_id=session_id, incarnation=incarnation, step=step, tensors=tensors
+        )
+        method, answer = self._connection.sessions.ReadState, session_service_pb2.ReadStateResponse
+        return State.from_message(await self._connection.call(method, request, answer, session_id=session_id))
+
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        step: int | None = None,
+        new_session_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        incarnation: str = "",
+    ) -> SessionInfo:
+        """Creates a session that goes on from the latest or a kept step of another, which is not touched."""
+        request = session_service_pb2.ForkSessionRequest(
+            session_id=session_id,
+            incarnation=incarnation,
+            step=step,
+            new_session_id=new_session_id,
+            request_id=str(uuid.uuid4()),
+            labels=labels,
+        )
+        method, answer = self._connection.sessions.ForkSession, session_service_pb2.ForkSessionResponse
+        return SessionInfo.from_message(
+            (await self._connection.call(method, request, answer, session_id=session_id)).session
+        )
+
+    async def rewind(self, session_id: str, step: int, to_step: int, *, incarnation: str = "") -> int:
+        """Goes back: step number `step`, the next one, ends in the state after the kept step `to_step`.
+
+        Returns the last committed step. Repeatable. A stream that is open on the session ends SessionTakenOver.
+        """
+        request = session_service_pb2.RewindSessionRequest(
+            session_id=session_id, incarnation=incarnation, step=step, to_step=to_step, client_id=self._client_id
+        )
+        method, answer = self._connection.sessions.RewindSession, session_service_pb2.RewindSessionResponse
+        response = await self._connection.call(method, request, answer, session_id=session_id)
+        return response.result.committed_step
 
 
 class Models:

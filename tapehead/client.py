@@ -13,7 +13,7 @@ import grpc
 
 from tapehead import aio
 from tapehead.portal import Portal
-from tapehead.results import Answer, ModelInfo, ServerInfo, SessionInfo, StepResult
+from tapehead.results import Answer, ModelInfo, ServerInfo, SessionInfo, State, StepResult
 from tapehead.resume_token import ResumeToken
 from tapehead.standing import Standing
 from tapehead.tensors import Array
@@ -91,6 +91,8 @@ class Client:
         labels: Mapping[str, str] | None = None,
         durability: str | None = None,
         ttl: float | None = None,
+        keep_every: int = 0,
+        keep_most: int = 0,
         outputs: Sequence[str] = (),
         create: bool = True,
         durable_token: bool = False,
@@ -108,6 +110,8 @@ class Client:
                 labels=labels,
                 durability=durability,
                 ttl=ttl,
+                keep_every=keep_every,
+                keep_most=keep_most,
                 outputs=outputs,
                 create=create,
                 durable_token=durable_token,
@@ -274,6 +278,34 @@ class Sessions:
     def delete(self, session_id: str, *, incarnation: str = "") -> int:
         """Deletes a session with its state and answers; returns the last step that it had committed."""
         return self._portal.call(self._sessions.delete(session_id, incarnation=incarnation))
+
+    def read_state(
+        self, session_id: str, *, step: int | None = None, tensors: Sequence[str] = (), incarnation: str = ""
+    ) -> State:
+        """The state after the latest step or a kept one: all of it, or the tensors named. Changes nothing."""
+        return self._portal.call(
+            self._sessions.read_state(session_id, step=step, tensors=tensors, incarnation=incarnation)
+        )
+
+    def fork(
+        self,
+        session_id: str,
+        *,
+        step: int | None = None,
+        new_session_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        incarnation: str = "",
+    ) -> SessionInfo:
+        """Creates a session that goes on from the latest or a kept step of another, which is not touched."""
+        return self._portal.call(
+            self._sessions.fork(
+                session_id, step=step, new_session_id=new_session_id, labels=labels, incarnation=incarnation
+            )
+        )
+
+    def rewind(self, session_id: str, step: int, to_step: int, *, incarnation: str = "") -> int:
+        """Goes back: step number `step`, the next one, ends in the state after the kept step `to_step`."""
+        return self._portal.call(self._sessions.rewind(session_id, step, to_step, incarnation=incarnation))
 
 
 class Models:

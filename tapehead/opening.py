@@ -22,6 +22,8 @@ def create_request(
     durability: str | None = None,
     window: int = 0,
     ttl: float | None = None,
+    keep_every: int = 0,
+    keep_most: int = 0,
 ) -> CreateSessionRequest:
     """A creation that may be sent again: its request id is drawn here, once. `ttl` is in seconds."""
     request = CreateSessionRequest(
@@ -32,6 +34,8 @@ def create_request(
         labels=labels,
         durability=durability_number(durability),
         window=window,
+        keep_every=keep_every,
+        keep_most=keep_most,
     )
     if ttl is not None:
         request.ttl.FromTimedelta(timedelta(seconds=ttl))

@@ -101,6 +101,7 @@ class SessionInfo:
     create_time: datetime | None
     last_use_time: datetime | None
     expire_time: datetime | None
+    kept_steps: tuple[int, ...]  # that the session can be forked from or rewound to
 
     @classmethod
     def from_message(cls, message: session_pb2.Session) -> SessionInfo:
@@ -121,7 +122,20 @@ class SessionInfo:
             create_time=_time(message.create_time),
             last_use_time=_time(message.last_use_time),
             expire_time=_time(message.expire_time),
+            kept_steps=tuple(message.kept_steps),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A session's state: every tensor needed to take the step after `step`."""
+
+    step: int
+    tensors: Mapping[str, Array]
+
+    @classmethod
+    def from_message(cls, message: session_service_pb2.ReadStateResponse) -> State:
+        return cls(message.step, to_arrays(message.tensors))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ def _facts(info: SessionInfo) -> list[tuple[str, str]]:
         ("state", info.state),
         ("committed step", str(info.committed_step)),
         ("oldest kept answer", str(info.oldest_kept_answer)),
+        ("kept steps", ", ".join(map(str, info.kept_steps)) or "none"),
         ("window", f"{info.window} steps"),
         ("epoch", str(info.epoch)),
         ("durability", info.durability),

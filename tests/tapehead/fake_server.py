@@ -322,6 +322,32 @@ class FakeServer(
             answer = session.commit(request.step, request.step_count, to_arrays(request.inputs), list(request.outputs))
         return session_service_pb2.StepResponse(result=answer, incarnation=session.incarnation)
 
+    async def ReadState(self, request, context):
+        session = await self._enter(context, request.session_id)
+        step = request.step if request.HasField("step") else session.committed
+        sums = np.cumsum([np.zeros(2, np.float32), *session.inputs], axis=0, dtype=np.float32)
+        return session_service_pb2.ReadStateResponse(step=step, tensors=[to_message("total", sums[step])])
+
+    async def ForkSession(self, request, context):
+        session = await self._enter(context, request.session_id)
+        fork = self.make(request.new_session_id or f"drawn-{request.request_id}", session.model_id)
+        fork.committed = request.step if request.HasField("step") else session.committed
+        fork.inputs, fork.labels = session.inputs[: fork.committed], dict(request.labels)
+        fork.total = np.sum([np.zeros(2, np.float32), *fork.inputs], axis=0, dtype=np.float32)
+        return session_service_pb2.ForkSessionResponse(session=fork.message())
+
+    async def RewindSession(self, request, context):
+        session = await self._enter(context, request.session_id)
+        if request.step > session.committed:
+            session.total = np.sum(
+                [np.zeros(2, np.float32), *session.inputs[: request.to_step]], axis=0, dtype=np.float32
+            )
+            session.committed = request.step
+            session.keep(request.step, StepResult(step=request.step, committed_step=request.step))
+        return session_service_pb2.RewindSessionResponse(
+            result=session.answers[request.step], incarnation=session.incarnation
+        )
+
     async def Tell(self, request, context):
         session = await self._enter(context, request.session_id)
         count, digest = len(request.sentences), tell_hash(list(request.sentences))

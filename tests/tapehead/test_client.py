@@ -129,6 +129,24 @@ def test_unary_steps(threaded_server: FakeServer, blocking_client: tapehead.Clie
         blocking_client.step("s", 1, {"x": np.array(ROWS[1], np.float32)})
 
 
+def test_states_are_read_forked_and_rewound_to(blocking_client: tapehead.Client):
+    with blocking_client.session("adder", "s", keep_every=1, keep_most=8) as session:
+        session.chunk(ROWS[:3])
+
+    sessions = blocking_client.sessions
+    assert sessions.read_state("s").step == 3
+    np.testing.assert_array_equal(sessions.read_state("s", step=2).tensors["total"], SUMS[1])
+    assert sessions.fork("s", step=2, new_session_id="fork", labels={"why": "test"}).committed_step == 2
+    with blocking_client.session(session_id="fork") as fork:
+        np.testing.assert_array_equal(fork.step(ROWS[2]).output, SUMS[2])
+    assert sessions.rewind("s", 4, 1) == sessions.rewind("s", 4, 1) == 4
+    with blocking_client.session(session_id="s") as session:
+        result = session.step(ROWS[1])
+
+    assert result.step == 5
+    np.testing.assert_array_equal(result.output, SUMS[1])
+
+
 def test_clients_share_one_thread_and_the_last_one_ends_it(threaded_server: FakeServer):
     def loops() -> int:
         return sum(thread.name == "tapehead-loop" for thread in threading.enumerate())
