@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def step_hash(step_count: int, inputs: Mapping[str, np.ndarray], outputs: Iterab
         array = inputs[name]
         raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         shape = struct.pack(f"<I{array.ndim}q", array.ndim, *array.shape)
-        digest.update(_text(name) + _text(array.dtype.name) + shape + _U64.pack(len(raw)))
+        digest.update(_text(name) + _type(array.dtype) + shape + _U64.pack(len(raw)))
         digest.update(raw)
     wanted = sorted(set(outputs))
     digest.update(_U32.pack(len(wanted)) + b"".join(map(_text, wanted)))
@@ -41,6 +42,11 @@ def tell_hash(sentences: Sequence[str]) -> bytes:
 def rewind_hash(to_step: int) -> bytes:
     """SHA-256 over the step to go back to."""
     return hashlib.sha256(b"tapehead.rewind.v1\0" + struct.pack("<q", to_step)).digest()
+
+
+@cache
+def _type(dtype: np.dtype[np.generic]) -> bytes:
+    return _text(dtype.name)  # numpy puts the name together anew each time, which costs more than the digest
 
 
 def _text(value: str) -> bytes:
