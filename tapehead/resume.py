@@ -249,7 +249,7 @@ class StepLog:
             return True
         error = StepPayloadMismatch(
             f"step {message.step} of the session '{self.session_id}' was committed with another input, first number or "
-            f"count: the {max(1, answer.step_count)} step(s) from {answer.step} are somebody else's",
+            f"count: it belongs to the {max(1, answer.step_count)} step(s) from {answer.step}",
             metadata={"first_step": str(answer.step), "step_count": str(max(1, answer.step_count))},
         )
         self._give_up(error)
