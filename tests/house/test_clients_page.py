@@ -11,7 +11,7 @@ from service.sessions import hashing as served
 from tapehead import hashing as sent
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
-VECTORS = re.findall(r"^\| (step|chunk|tell), .*`([0-9a-f]{64})` \|$", PAGE, re.M)
+VECTORS = re.findall(r"^\| (step|chunk|tell|rewind)\b.*`([0-9a-f]{64})` \|$", PAGE, re.M)
 
 
 @pytest.mark.parametrize("side", [sent, served], ids=["client", "service"])
@@ -24,4 +24,10 @@ def test_hashes_on_the_page_are_those_of_the_code(side: ModuleType) -> None:
         "tell": side.tell_hash(["Mary moved to the bathroom.", "John went to the hallway."]),
     }
 
-    assert {name: value.hex() for name, value in computed.items()} == dict(VECTORS)
+    assert {name: value.hex() for name, value in computed.items()} == {
+        name: value for name, value in VECTORS if name != "rewind"
+    }
+
+
+def test_the_hash_of_a_rewind_on_the_page_is_that_of_the_code() -> None:
+    assert served.rewind_hash(5).hex() == dict(VECTORS)["rewind"]

@@ -46,9 +46,12 @@ def test_every_decision_is_listed() -> None:
 
 
 def test_every_test_named_as_the_guard_of_a_promise_exists() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs" / "promises.md").read_text())
-    assert named
+    page = (ROOT / "docs" / "promises.md").read_text()
+    tests = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
 
-    for path, test in named:
-        assert (ROOT / path).exists(), path
-        assert f"def {test}" in (ROOT / path).read_text(), f"{path}::{test}"
+    missing = set(re.findall(r"`(test_\w+)`", page)) - tests
+
+    assert page.count("*Guards.*") == 8
+    assert not missing

@@ -10,8 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PARTS = ("service", "tapehead", "training")
 MODULES = sorted(path for part in PARTS for path in (ROOT / part).rglob("*.py") if "v1" not in path.parts)
-PURE = [path for path in MODULES if re.search(r"\bPure: ", ast.get_docstring(ast.parse(path.read_text())) or "")]
-STRICT = {"service.engine.scheduler", "service.engine.admission", "service.sessions.session"}
+PURE = [path for path in MODULES if re.search(r"\bPure[:.]", ast.get_docstring(ast.parse(path.read_text())) or "")]
+STRICT = {
+    "service.engine.scheduler",
+    "service.engine.admission",
+    "service.sessions.session",
+    "service.sessions.retention",
+}
 ACTING = {"asyncio", "time", "threading", "secrets", "os", "io", "socket", "logging", "subprocess"}
 
 
