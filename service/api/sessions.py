@@ -51,7 +51,7 @@ class SessionService:
     async def delete_session(self, request: pb.DeleteSessionRequest, call: Call) -> pb.DeleteSessionResponse:
         key = Key(call.owner, request.session_id)
         head = await self._lifecycle.delete(key, incarnation_of(request.incarnation))
-        return pb.DeleteSessionResponse(committed_step=head.committed_step)
+        return pb.DeleteSessionResponse(committed_step=head.committed_step if head else 0)
 
     async def step(self, request: pb.StepRequest, call: Call) -> pb.StepResponse:
         key = Key(call.owner, request.session_id)

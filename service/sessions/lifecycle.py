@@ -124,8 +124,11 @@ class Lifecycle:
                     return views, ""
         return views, after
 
-    async def delete(self, key: Key, incarnation: bytes | None) -> Head:
-        """Ends a session; whoever streams into it hears that it is gone. Returns its last head."""
+    async def delete(self, key: Key, incarnation: bytes | None) -> Head | None:
+        """Ends a session; whoever streams into it hears that it is gone. Returns its last head; None if it is damaged.
+
+        A damaged session can be ended only without naming an incarnation; else it raises StateCorrupt.
+        """
         async with self._live.door(key):
             outcome = await self._store.delete(key, incarnation)
             if isinstance(outcome, Lost):

@@ -1,7 +1,7 @@
 """The law of a store: what it keeps of a session and what each operation promises.
 
-Every implementation obeys it, and `tests/contract/test_store.py` is its judge. A store decides nothing about steps,
-windows or clients: it compares, writes and tells what it found.
+Every implementation obeys it, and `tests/contract` is its judge. A store decides nothing about steps, windows or
+clients: it compares, writes and tells what it found.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Commit:
     client_id: str
     release_through: int  # earlier answers whose last step is at most this are dropped in the same transaction
     keep: bool = False  # whether the state is kept, under the answer's last step, besides being the latest
-    drop_kept: tuple[int, ...] = ()  # kept steps that go
+    drop_kept: tuple[int, ...] = ()  # kept steps that go; others are passed over
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,13 @@ class Applied:
     """The operation was carried out, by this call."""
 
     head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The session was ended by this call; `head` is its last, or None if that could not be read."""
+
+    head: Head | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +173,7 @@ class Store(Protocol):
         """Where the sessions lie, for people, without secrets."""
 
     async def create(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
-        """Writes a new session at its birth's origin step, epoch 0, with no answers.
+        """Writes a new session at its birth's origin step, epoch 0, with no answers: the first will be the next step's.
 
         The state of an origin above 0 is kept under that step; that of step 0 can be had from the model.
 
@@ -190,7 +197,7 @@ class Store(Protocol):
 
         One outcome a commit, in order; at most one commit a session. A lost or damaged one leaves its session as it was
         and never rolls back a neighbour, nor does it fail one. State, answer, released answers and head change together
-        or not at all.
+        or not at all, and so do the kept states.
         """
 
     async def answers(self, key: Key, incarnation: bytes, from_step: int) -> list[Answer]:
@@ -200,26 +207,39 @@ class Store(Protocol):
         """
 
     async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
-        """Reads the state that is kept under the step; None if there is none, or if the incarnation differs."""
+        """Reads the state that is kept under the step; None if there is none, or if the incarnation differs.
+
+        The latest state is not among them, unless its commit said `keep`.
+        """
 
     async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
         """Sets the last use, and nothing else, to now if incarnation and epoch are the head's; tells if they were."""
 
-    async def delete(self, key: Key, incarnation: bytes | None) -> Applied | Lost:
-        """Replaces a session, its state and its answers by a tombstone; None stands for any incarnation.
+    async def delete(self, key: Key, incarnation: bytes | None) -> Deleted | Lost:
+        """Replaces a session, its states and its answers by a tombstone; None stands for any incarnation.
 
-        Applied carries the last head; lost if no session lies there, or another. Works in a full store.
+        Lost if no session lies there, or another. Works in a full store.
+
+        With None it also ends a session whose head is damaged, so that its id is free again, and puts a new tombstone
+        in the place of a damaged one. As nothing is known of what was there, the tombstone then has an incarnation of
+        16 zero bytes and an empty request hash, and `Deleted` no head. An incarnation cannot be compared with a damaged
+        head: that raises StateCorrupt.
         """
 
     async def expire(self, limit: int) -> int:
-        """Turns at most `limit` sessions whose `expire_time` has passed into tombstones.
+        """Turns at most `limit` sessions whose `expire_time` has passed into tombstones, as `delete` does.
 
-        Age is judged by the store's clock inside the same atomic operation, one for each session. Also drops tombstones
-        older than `TOMBSTONE_TTL`. Returns how many sessions expired; fewer than `limit` means that none is left.
+        Age is judged by the store's clock inside the same atomic operation, one for each session; that of a damaged
+        head is not known, so it stays. Also drops tombstones older than `TOMBSTONE_TTL`. Returns how many sessions
+        expired; fewer than `limit` means that none is left.
         """
 
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
-        """Reads at most `limit` live sessions of the owner whose ids come after `after`, in UTF-8 order of ids."""
+        """Reads at most `limit` live sessions of the owner whose ids come after `after`, in UTF-8 order of ids.
+
+        Fewer than `limit` means that no more follow. Sessions whose heads are damaged are left out, and the log says
+        so; whoever names one is told.
+        """
 
     async def close(self) -> None:
         """Waits for what was asked before and releases the store. No call but `close` may follow."""

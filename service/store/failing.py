@@ -8,7 +8,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from ..errors import StoreUnavailable, TapeheadError
-from .base import Answer, Applied, Birth, Commit, Damaged, Durability, Head, Key, Lost, Opened, Record, Store, Tombstone
+from .base import (
+    Answer,
+    Applied,
+    Birth,
+    Commit,
+    Damaged,
+    Deleted,
+    Durability,
+    Head,
+    Key,
+    Lost,
+    Opened,
+    Record,
+    Store,
+    Tombstone,
+)
 
 T = TypeVar("T")
 
@@ -116,10 +131,13 @@ class FailingStore:
     async def answers(self, key: Key, incarnation: bytes, from_step: int) -> list[Answer]:
         return await self._pass_on("answers", lambda: self._inner.answers(key, incarnation, from_step))
 
+    async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
+        return await self._pass_on("kept_state", lambda: self._inner.kept_state(key, incarnation, step))
+
     async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
         return await self._pass_on("renew", lambda: self._inner.renew(key, incarnation, epoch))
 
-    async def delete(self, key: Key, incarnation: bytes | None) -> Applied | Lost:
+    async def delete(self, key: Key, incarnation: bytes | None) -> Deleted | Lost:
         return await self._pass_on("delete", lambda: self._inner.delete(key, incarnation))
 
     async def expire(self, limit: int) -> int:

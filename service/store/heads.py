@@ -11,13 +11,14 @@ def born(birth: Birth, incarnation: bytes, client_id: str, now: float, state_byt
         birth=birth,
         incarnation=incarnation,
         epoch=0,
-        committed_step=0,
-        oldest_kept_answer=1,
+        committed_step=birth.origin_step,
+        oldest_kept_answer=birth.origin_step + 1,
         last_writer=client_id,
         fingerprint="",
         create_time=now,
         last_use_time=now,
         state_bytes=state_bytes,
+        kept_steps=(birth.origin_step,) if birth.origin_step else (),
     )
 
 
@@ -43,4 +44,12 @@ def committed(head: Head, commit: Commit, oldest_kept_answer: int, now: float) -
         create_time=head.create_time,
         last_use_time=now,
         state_bytes=len(commit.state),
+        kept_steps=kept_after(head.kept_steps, commit),
     )
+
+
+def kept_after(kept_steps: tuple[int, ...], commit: Commit) -> tuple[int, ...]:
+    """The kept steps after a commit: they stay in order, since its own is the last."""
+    if commit.drop_kept:
+        kept_steps = tuple(step for step in kept_steps if step not in commit.drop_kept)
+    return (*kept_steps, commit.answer.last_step) if commit.keep else kept_steps

@@ -15,7 +15,21 @@ import lmdb
 
 from ..clock import Clock, SystemClock
 from ..errors import StateCorrupt, StoreUnavailable
-from .base import Answer, Applied, Birth, Commit, Damaged, Durability, Head, Key, Lost, Opened, Record, Tombstone
+from .base import (
+    Answer,
+    Applied,
+    Birth,
+    Commit,
+    Damaged,
+    Deleted,
+    Durability,
+    Head,
+    Key,
+    Lost,
+    Opened,
+    Record,
+    Tombstone,
+)
 from .lmdb_groups import Groups
 from .lmdb_tables import TABLES, Tables, place_of
 from .volume import Hold, require_durability
@@ -83,13 +97,15 @@ class LmdbStore:
     async def create(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
         place, tables = place_of(key), self._tables
         return await self._writer.submit(
-            Kind.GROWS, lambda txn: tables.create(txn, place, birth, incarnation, state, client_id), len(state)
+            Kind.GROWS, lambda txn: tables.create(txn, place, birth, incarnation, state, client_id), _size(birth, state)
         )
 
     async def replace(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
         place, tables = place_of(key), self._tables
         return await self._writer.submit(
-            Kind.GROWS, lambda txn: tables.replace(txn, place, birth, incarnation, state, client_id), len(state)
+            Kind.GROWS,
+            lambda txn: tables.replace(txn, place, birth, incarnation, state, client_id),
+            _size(birth, state),
         )
 
     async def head(self, key: Key) -> Head | Tombstone | None:
@@ -108,7 +124,7 @@ class LmdbStore:
 
     async def commit(self, commits: Sequence[Commit]) -> list[Applied | Lost | Damaged]:
         placed = [(place_of(commit.key), commit) for commit in commits]
-        size = sum(len(commit.state) + len(commit.answer.payload) for commit in commits)
+        size = sum((1 + commit.keep) * len(commit.state) + len(commit.answer.payload) for commit in commits)
         return await self._writer.submit(Kind.GROWS, lambda txn: self._tables.commit(txn, placed), size)
 
     async def answers(self, key: Key, incarnation: bytes, from_step: int) -> list[Answer]:
@@ -117,11 +133,15 @@ class LmdbStore:
             Kind.READS, lambda txn: self._tables.answers(txn, place, incarnation, from_step)
         )
 
+    async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
+        place = place_of(key)
+        return await self._writer.submit(Kind.READS, lambda txn: self._tables.kept_state(txn, place, incarnation, step))
+
     async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
         place = place_of(key)
         return await self._writer.submit(Kind.TOUCHES, lambda txn: self._tables.renew(txn, place, incarnation, epoch))
 
-    async def delete(self, key: Key, incarnation: bytes | None) -> Applied | Lost:
+    async def delete(self, key: Key, incarnation: bytes | None) -> Deleted | Lost:
         place = place_of(key)
         return await self._writer.submit(Kind.SHRINKS, lambda txn: self._tables.delete(txn, place, incarnation))
 
@@ -144,6 +164,10 @@ class LmdbStore:
         self._environment.sync(True)
         self._environment.close()
         self._hold.release()
+
+
+def _size(birth: Birth, state: bytes) -> int:
+    return len(state) * (2 if birth.origin_step else 1)  # what a fork begins with is kept too
 
 
 def _open_environment(folder: Path, durability: Durability, map_size: int) -> lmdb.Environment:

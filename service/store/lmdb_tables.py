@@ -1,11 +1,10 @@
 """What each operation of the LMDB store does inside one transaction.
 
-Six tables. The small head lies apart from the large state, so that an open or a renewal does not write the state again:
+The small head lies apart from the large state, so that an open or a renewal does not write the state again. Four tables
+are here; those of states, answers and kept states are in `lmdb_bodies`.
 
     heads       owner NUL session id       -> head row; live sessions alone, in the order of `list`
     tombstones  owner NUL session id       -> tombstone row
-    states      number                     -> state
-    answers     number, last step          -> answer row, in the order of steps
     ends        time, number               -> H or T, then owner NUL session id
     about       "format", "last number"
 
@@ -17,8 +16,9 @@ look per time to live, however many there are and however often they commit.
 
 from __future__ import annotations
 
+import logging
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from .base import (
     Birth,
     Commit,
     Damaged,
+    Deleted,
     Head,
     Key,
     Lost,
@@ -41,13 +42,12 @@ from .base import (
     Tombstone,
 )
 from .heads import born, committed, follows
+from .lmdb_bodies import NUMBER, Bodies, keys_from, name_of
 from .rows import (
     HeadRow,
     TombstoneRow,
-    decode_answer,
     decode_head,
     decode_tombstone,
-    encode_answer,
     encode_birth,
     encode_head,
     encode_tombstone,
@@ -59,15 +59,16 @@ if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
 
 FORMAT = b"1"
-TABLES = 6
+TABLES = 7
 VISITS = 256  # entries of `ends` that one transaction looks at, so that commits do not wait for long
 _LONGEST_KEY = 511  # bytes; fixed in LMDB
 _KNOWN = 8192  # rows, a kilobyte each
 _PATIENCE = 24 * 3600.0  # seconds until `expire` tries again to read a damaged head
 
-_NUMBER = struct.Struct(">Q")
-_ANSWER = struct.Struct(">QQ")
 _END = struct.Struct(">dQ")  # times are positive, and such floats sort as their bytes do
+_UNKNOWN = bytes(16)  # the incarnation of what could not be read
+
+_log = logging.getLogger(__name__)
 
 
 def place_of(key: Key) -> bytes:
@@ -90,8 +91,7 @@ class Tables:
         self._known: dict[bytes, tuple[bytes, HeadRow]] = {}
         self._heads = environment.open_db(b"heads")
         self._tombstones = environment.open_db(b"tombstones")
-        self._states = environment.open_db(b"states")
-        self._answers = environment.open_db(b"answers")
+        self._bodies = Bodies(environment)
         self._ends = environment.open_db(b"ends")
         self._about = environment.open_db(b"about")
         with environment.begin(write=True) as txn:
@@ -113,42 +113,41 @@ class Tables:
         row = self._head(txn, place)
         if row is None:
             return self._stone(txn, place)
-        state = txn.get(_NUMBER.pack(row.number), db=self._states)
-        if state is None or crc32c(state) != row.state_checksum:
-            raise StateCorrupt(f"the state of {_name(place)} is not the one that its head names")
-        return Record(row.head, state)
+        return Record(row.head, self._bodies.state(txn, place, row))
 
     def answers(self, txn: Transaction, place: bytes, incarnation: bytes, from_step: int) -> list[Answer]:
         row = self._head(txn, place)
         if row is None or row.head.incarnation != incarnation:
             return []
-        first = _ANSWER.pack(row.number, max(from_step, 0))
-        with txn.cursor(self._answers) as cursor:
-            kept = [decode_answer(key, cursor.value()) for key in _keys(cursor, first, first[:8])]
-        expected = max(from_step, row.head.oldest_kept_answer)
-        for answer in kept:
-            if answer.first_step > expected:
-                break
-            expected = answer.last_step + 1
-        if expected <= row.head.committed_step:
-            raise StateCorrupt(f"the answer of step {expected} of {_name(place)} is missing")
-        return kept
+        return self._bodies.answers(txn, place, row, from_step)
+
+    def kept_state(self, txn: Transaction, place: bytes, incarnation: bytes, step: int) -> bytes | None:
+        row = self._head(txn, place)
+        if row is None or row.head.incarnation != incarnation or step not in row.head.kept_steps:
+            return None
+        return self._bodies.kept_state(txn, place, row, step)
 
     def page(self, txn: Transaction, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
         prefix = f"{owner}\0".encode()
         last = prefix + after.encode()
         found: list[tuple[str, Head]] = []
+        damaged: list[bytes] = []
         with txn.cursor(self._heads) as cursor:
-            for place in _keys(cursor, last, prefix):
+            for place in keys_from(cursor, last, prefix):
                 if len(found) == limit:
                     break
                 if place == last:
                     continue
                 try:
                     row = decode_head(place, cursor.value())
-                except StateCorrupt as error:
-                    raise StateCorrupt(f"{_name(place)}, {error.message}") from error
-                found.append((place[len(prefix) :].decode(), row.head))
+                except StateCorrupt:
+                    damaged.append(place)
+                else:
+                    found.append((place[len(prefix) :].decode(), row.head))
+        if damaged:
+            _log.warning(
+                "%d damaged sessions are left out of a list; the first is %s", len(damaged), name_of(damaged[0])
+            )
         return found
 
     # --- writes -------------------------------------------------------------------------------------------------------
@@ -187,15 +186,21 @@ class Tables:
 
     def commit(self, txn: Transaction, commits: Sequence[tuple[bytes, Commit]]) -> list[Applied | Lost | Damaged]:
         now = self._clock.now()
-        with txn.cursor(self._answers) as answers:
+        with self._bodies.answers_cursor(txn) as answers:
             return [self._commit(txn, answers, place, commit, now) for place, commit in commits]
 
-    def delete(self, txn: Transaction, place: bytes, incarnation: bytes | None) -> Applied | Lost:
-        row = self._head(txn, place)
-        if row is None or incarnation not in (None, row.head.incarnation):
-            return Lost(row.head if row else self._stone(txn, place))
+    def delete(self, txn: Transaction, place: bytes, incarnation: bytes | None) -> Deleted | Lost:
+        try:
+            row = self._head(txn, place)
+            if row is None or incarnation not in (None, row.head.incarnation):
+                return Lost(row.head if row else self._stone(txn, place))
+        except StateCorrupt:
+            if incarnation is not None:
+                raise
+            self._end_unread(txn, place)
+            return Deleted(None)
         self._end(txn, place, row, expired=False, now=self._clock.now())
-        return Applied(row.head)
+        return Deleted(row.head)
 
     def expire(self, txn: Transaction, limit: int) -> tuple[int, bool]:
         """The number of sessions that expired, and whether there may be more to look at."""
@@ -236,11 +241,9 @@ class Tables:
         self, txn: Transaction, place: bytes, birth: Birth, incarnation: bytes, state: bytes, client_id: str
     ) -> Applied:
         head = born(birth, incarnation, client_id, self._clock.now(), len(state))
-        number = int.from_bytes(txn.get(b"last number", b"", db=self._about), "big") + 1
-        row = HeadRow(head, number, crc32c(state), head.expire_time, encode_birth(birth))
-        txn.put(b"last number", _NUMBER.pack(number), db=self._about)
-        txn.put(_NUMBER.pack(number), state, db=self._states)
-        txn.put(_END.pack(row.due, number), b"H" + place, db=self._ends)
+        row = HeadRow(head, self._draw(txn), crc32c(state), head.expire_time, encode_birth(birth))
+        self._bodies.begin(txn, row, state)
+        txn.put(_END.pack(row.due, row.number), b"H" + place, db=self._ends)
         self._put_head(txn, place, row)
         return Applied(head)
 
@@ -253,43 +256,38 @@ class Tables:
                 return Lost(row.head if row else self._stone(txn, place))
         except StateCorrupt as error:
             return Damaged(error)
-        oldest = self._release(answers, row, commit.release_through)
+        oldest = self._bodies.release(answers, row, commit.release_through)
         head = committed(row.head, commit, oldest, now)
-        key = _ANSWER.pack(row.number, head.committed_step)
-        answers.put(key, encode_answer(key, commit.answer))
-        txn.put(_NUMBER.pack(row.number), commit.state, db=self._states)
+        self._bodies.append(txn, answers, row, commit)
         self._put_head(txn, place, HeadRow(head, row.number, crc32c(commit.state), row.due, row.birth))
         return Applied(head)
 
-    def _release(self, answers: lmdb.Cursor[bytes], row: HeadRow, through: int) -> int:
-        """Drops the answers that end there or before. Returns the step at which the rest begins."""
-        oldest = row.head.oldest_kept_answer
-        if oldest > through:
-            return oldest
-        first = _ANSWER.pack(row.number, oldest)
-        found = answers.set_range(first)
-        while found and (key := answers.key())[:8] == first[:8]:
-            last_step = _ANSWER.unpack(key)[1]
-            if last_step > through:
-                break
-            answers.delete()  # and go to the next
-            oldest, found = last_step + 1, bool(answers.key())
-        return oldest
+    def _draw(self, txn: Transaction) -> int:
+        number = int.from_bytes(txn.get(b"last number", b"", db=self._about), "big") + 1
+        txn.put(b"last number", NUMBER.pack(number), db=self._about)
+        return number
 
     def _end(self, txn: Transaction, place: bytes, row: HeadRow, *, expired: bool, now: float) -> None:
-        number = _NUMBER.pack(row.number)
         txn.delete(place, db=self._heads)
-        txn.delete(number, db=self._states)
         txn.delete(_END.pack(row.due, row.number), db=self._ends)
-        with txn.cursor(self._answers) as cursor:
-            found = cursor.set_range(number)
-            while found and cursor.key()[:8] == number:
-                cursor.delete()
-                found = bool(cursor.key())
+        self._bodies.drop(txn, row.number)
         stone = Tombstone(row.head.incarnation, row.head.birth.request_hash, expired, now)
-        stone_row = TombstoneRow(stone, row.number, now + TOMBSTONE_TTL)
-        txn.put(place, encode_tombstone(place, stone_row), db=self._tombstones)
-        txn.put(_END.pack(stone_row.due, row.number), b"T" + place, db=self._ends)
+        self._bury(txn, place, stone, row.number)
+
+    def _end_unread(self, txn: Transaction, place: bytes) -> None:
+        """Ends what lies at a place without reading it. Its number is found in `ends`, all of which is looked at."""
+        with txn.cursor(self._ends) as cursor:
+            entries = [key for key in keys_from(cursor, b"", b"") if cursor.value()[1:] == place]
+        for key in entries:
+            txn.delete(key, db=self._ends)
+            self._bodies.drop(txn, _END.unpack(key)[1])
+        txn.delete(place, db=self._heads)
+        self._bury(txn, place, Tombstone(_UNKNOWN, b"", False, self._clock.now()), self._draw(txn))
+
+    def _bury(self, txn: Transaction, place: bytes, stone: Tombstone, number: int) -> None:
+        row = TombstoneRow(stone, number, stone.time + TOMBSTONE_TTL)
+        txn.put(place, encode_tombstone(place, row), db=self._tombstones)
+        txn.put(_END.pack(row.due, number), b"T" + place, db=self._ends)
 
     def _forget(self, txn: Transaction, place: bytes, stone: TombstoneRow) -> None:
         txn.delete(place, db=self._tombstones)
@@ -321,15 +319,3 @@ class Tables:
         else:
             txn.delete(key, db=self._ends)
         return 0
-
-
-def _keys(cursor: lmdb.Cursor[bytes], first: bytes, prefix: bytes) -> Iterator[bytes]:
-    """Moves the cursor from `first` on through the keys that begin with the prefix."""
-    found = cursor.set_range(first)
-    while found and (key := cursor.key()).startswith(prefix):
-        yield key
-        found = cursor.next()
-
-
-def _name(place: bytes) -> str:
-    return f"session '{place.partition(bytes(1))[2].decode(errors='replace')}'"

@@ -21,6 +21,7 @@ from .base import (
     Birth,
     Commit,
     Damaged,
+    Deleted,
     Durability,
     Head,
     Key,
@@ -39,6 +40,7 @@ class _Session:
     head: Head
     state: bytes
     answers: deque[Answer] = field(default_factory=deque)
+    kept: dict[int, bytes] = field(default_factory=dict)  # by step
 
 
 class MemoryStore:
@@ -91,6 +93,12 @@ class MemoryStore:
             return []
         return [answer for answer in session.answers if answer.last_step >= from_step]
 
+    async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
+        session = self._session(key)
+        if session is None or session.head.incarnation != incarnation:
+            return None
+        return session.kept.get(step)
+
     async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
         session = self._session(key)
         if session is None or (session.head.incarnation, session.head.epoch) != (incarnation, epoch):
@@ -98,12 +106,12 @@ class MemoryStore:
         session.head = replace(session.head, last_use_time=self._clock.now())
         return True
 
-    async def delete(self, key: Key, incarnation: bytes | None) -> Applied | Lost:
+    async def delete(self, key: Key, incarnation: bytes | None) -> Deleted | Lost:
         session = self._session(key)
         if session is None or incarnation not in (None, session.head.incarnation):
             return Lost(self._found(key))
         self._end(key, session.head, expired=False, now=self._clock.now())
-        return Applied(session.head)
+        return Deleted(session.head)
 
     async def expire(self, limit: int) -> int:
         expired = visits = 0
@@ -133,7 +141,7 @@ class MemoryStore:
 
     def _begin(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied:
         head = born(birth, incarnation, client_id, self._clock.now(), len(state))
-        self._places[key] = _Session(head, state)
+        self._places[key] = _Session(head, state, kept=dict.fromkeys(head.kept_steps, state))
         insort(self._ids.setdefault(key.owner, []), key.session_id)  # code points sort as UTF-8 does
         self._watch(key, head.expire_time)
         return Applied(head)
@@ -147,6 +155,10 @@ class MemoryStore:
             answers.popleft()
         answers.append(commit.answer)
         session.state = commit.state
+        for step in commit.drop_kept:
+            session.kept.pop(step, None)
+        if commit.keep:
+            session.kept[commit.answer.last_step] = commit.state
         session.head = committed(session.head, commit, answers[0].first_step, self._clock.now())
         return Applied(session.head)
 

@@ -1,4 +1,4 @@
-"""Heads, tombstones and answers <-> bytes, for stores that keep them as rows of a table.
+"""Heads, tombstones, answers and kept states <-> bytes, for stores that keep them as rows of a table.
 
 A row begins with a magic and a version and ends with a crc32c, which also covers the key under which the row lies: a
 row that is torn, or lies in another's place, is `StateCorrupt`. The head's row holds the checksum of the state that
@@ -6,10 +6,12 @@ belongs to it, which binds the two. What was fixed at birth is JSON, since it is
 
     head       4s "TpHd" | H version | H 0 | Q number | I crc32c of the state | d due | Q epoch | Q committed step
                | Q oldest kept answer | Q state bytes | d create | d last use
-               | HHHI sizes | incarnation | last writer | fingerprint | birth | I crc32c
+               | HHH sizes | I number of kept steps | I size | incarnation | last writer | fingerprint
+               | Q each kept step | birth | I crc32c
     tombstone  4s "TpTb" | H version | H 1 if expired | Q number | d due | d time | HH sizes
                | incarnation | request hash | I crc32c
     answer     4s "TpAn" | H version | H 0 | Q first step | Q step count | HI sizes | input hash | payload | I crc32c
+    kept       4s "TpKs" | H version | H 0 | HQ sizes | incarnation | state | I crc32c
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from ..errors import StateCorrupt
 from .base import Answer, Birth, Head, Tombstone
 
 VERSION = 1
-_HEAD = struct.Struct("<4sHHQIdQQQQddHHHI")
+_HEAD = struct.Struct("<4sHHQIdQQQQddHHHII")
 _TOMBSTONE = struct.Struct("<4sHHQddHH")
 _ANSWER = struct.Struct("<4sHHQQHI")
+_KEPT = struct.Struct("<4sHHHQ")
 _CHECKSUM = struct.Struct("<I")
 
 
@@ -51,6 +54,14 @@ class TombstoneRow:
     due: float
 
 
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """A state that is kept besides the latest; its step is in its key."""
+
+    incarnation: bytes
+    state: bytes
+
+
 def encode_head(key: bytes, row: HeadRow) -> bytes:
     head = row.head
     writer, fingerprint = head.last_writer.encode(), head.fingerprint.encode()
@@ -70,9 +81,11 @@ def encode_head(key: bytes, row: HeadRow) -> bytes:
         len(head.incarnation),
         len(writer),
         len(fingerprint),
+        len(head.kept_steps),
         len(row.birth),
     )
-    return _seal(key, b"".join((fixed, head.incarnation, writer, fingerprint, row.birth)))
+    kept = struct.pack(f"<{len(head.kept_steps)}Q", *head.kept_steps)
+    return _seal(key, b"".join((fixed, head.incarnation, writer, fingerprint, kept, row.birth)))
 
 
 def decode_head(key: bytes, data: bytes) -> HeadRow:
@@ -80,7 +93,9 @@ def decode_head(key: bytes, data: bytes) -> HeadRow:
     _check(key, data, b"TpHd", _HEAD)
     fields = _HEAD.unpack_from(data)
     number, checksum, due, epoch, step, oldest, state_bytes, created, used = fields[3:12]
-    incarnation, writer, fingerprint, birth = _split(data, _HEAD.size, fields[12:])
+    *sizes, kept_count, birth_size = fields[12:]
+    parts = _split(data, _HEAD.size, [*sizes, 8 * kept_count, birth_size])
+    incarnation, writer, fingerprint, kept, birth = parts
     head = Head(
         birth=_decode_birth(birth),
         incarnation=incarnation,
@@ -92,6 +107,7 @@ def decode_head(key: bytes, data: bytes) -> HeadRow:
         create_time=created,
         last_use_time=used,
         state_bytes=state_bytes,
+        kept_steps=struct.unpack(f"<{kept_count}Q", kept),
     )
     return HeadRow(head, number, checksum, due, birth)
 
@@ -123,6 +139,18 @@ def decode_answer(key: bytes, data: bytes) -> Answer:
     _, _, _, first_step, step_count, *sizes = _ANSWER.unpack_from(data)
     input_hash, payload = _split(data, _ANSWER.size, sizes)
     return Answer(first_step, step_count, input_hash, payload)
+
+
+def encode_kept(key: bytes, row: KeptRow) -> bytes:
+    fixed = _KEPT.pack(b"TpKs", VERSION, 0, len(row.incarnation), len(row.state))
+    return _seal(key, b"".join((fixed, row.incarnation, row.state)))
+
+
+def decode_kept(key: bytes, data: bytes) -> KeptRow:
+    """Raises StateCorrupt on any damage."""
+    _check(key, data, b"TpKs", _KEPT)
+    incarnation, state = _split(data, _KEPT.size, _KEPT.unpack_from(data)[3:])
+    return KeptRow(incarnation, state)
 
 
 def _seal(key: bytes, row: bytes) -> bytes:
@@ -159,6 +187,9 @@ def encode_birth(birth: Birth) -> bytes:
         "ttl": birth.ttl,
         "request_hash": birth.request_hash.hex(),
         "labels": dict(birth.labels),
+        "origin_step": birth.origin_step,
+        "keep_every": birth.keep_every,
+        "keep_most": birth.keep_most,
     }
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
 

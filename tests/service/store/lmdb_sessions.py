@@ -29,6 +29,16 @@ async def begun(store: LmdbStore, *keys: Key, steps: int = 2) -> list[Head]:
     return heads
 
 
+async def keeping(store: LmdbStore, key: Key, steps: int) -> Head:
+    """A session after some steps, the state of each of which is kept."""
+    (head,) = await begun(store, key, steps=0)
+    for _ in range(steps):
+        (outcome,) = await store.commit([replace(commit_after(key, head), keep=True)])
+        assert isinstance(outcome, Applied)
+        head = outcome.head
+    return head
+
+
 async def stepped(store: LmdbStore, key: Key, head: Head, state: bytes | None = None) -> Head:
     commit = commit_after(key, head)
     (outcome,) = await store.commit([commit if state is None else replace(commit, state=state)])
@@ -43,6 +53,15 @@ def table(store: LmdbStore, name: bytes) -> Iterator[lmdb.Transaction]:
     database = environment.open_db(name, create=False)
     with environment.begin(write=True, db=database) as txn:
         yield txn
+
+
+def rows(store: LmdbStore) -> dict[str, int]:
+    """How many rows each table has."""
+    found = {}
+    for name in (b"heads", b"tombstones", b"states", b"answers", b"kept", b"ends"):
+        with table(store, name) as txn:
+            found[name.decode()] = len(list(txn.cursor()))
+    return found
 
 
 def damage(store: LmdbStore, name: bytes, change: Callable[[bytes], bytes | None], nth: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -81,3 +82,12 @@ async def test_a_held_reply_waits_after_the_call_is_carried_out(store: FailingSt
     assert not task.done()
     gate.release()
     await task
+
+
+async def test_reading_a_kept_state_can_fail_too(store: FailingStore) -> None:
+    await store.create(KEY, replace(BIRTH, origin_step=3), b"i", b"state", "client")
+    store.fail("kept_state")
+
+    with pytest.raises(StoreUnavailable):
+        await store.kept_state(KEY, b"i", 3)
+    assert await store.kept_state(KEY, b"i", 3) == b"state"

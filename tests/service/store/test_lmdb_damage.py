@@ -11,9 +11,10 @@ import pytest
 from service.errors import StateCorrupt
 from service.store.base import Applied, Damaged, Durability, Record
 from service.store.lmdb import LmdbStore
+from service.store.rows import KeptRow, encode_kept
 from tests.contract.clocks import HandClock
 
-from .lmdb_sessions import KEYS, begun, damage, flipped, stepped, table
+from .lmdb_sessions import KEYS, begun, damage, flipped, keeping, stepped, table
 from .lmdb_writer import BIRTH, commit_after
 
 
@@ -56,14 +57,14 @@ async def test_a_damaged_head_is_not_served(store: LmdbStore, change: Callable[[
         store.head(KEYS[0]),
         store.load(KEYS[0]),
         store.answers(KEYS[0], b"born", 0),
-        store.list("ada", "", 9),
+        store.kept_state(KEYS[0], b"born", 1),
     ):
         with pytest.raises(StateCorrupt):
             await read
     for write in (
         store.open(KEYS[0], b"born", "client"),
         store.renew(KEYS[0], b"born", 0),
-        store.delete(KEYS[0], None),
+        store.delete(KEYS[0], b"born"),
         store.create(KEYS[0], BIRTH, b"new", b"", "client"),
         store.replace(KEYS[0], BIRTH, b"new", b"", "client"),
     ):
@@ -130,13 +131,51 @@ async def test_answers_in_each_others_place_are_not_served(store: LmdbStore) -> 
         await store.answers(KEYS[0], b"born", 0)
 
 
+@pytest.mark.parametrize("change", [flipped(9), flipped(-1), lambda value: value[:-1], lambda _: None])
+async def test_a_damaged_or_missing_kept_state_is_not_served(
+    store: LmdbStore, change: Callable[[bytes], bytes | None]
+) -> None:
+    await keeping(store, KEYS[0], steps=2)
+    damage(store, b"kept", change, nth=1)
+
+    with pytest.raises(StateCorrupt):
+        await store.kept_state(KEYS[0], b"born", 2)
+    assert await store.kept_state(KEYS[0], b"born", 1) == b"state 1"
+    assert await store.kept_state(KEYS[0], b"born", 3) is None
+    assert isinstance(await store.load(KEYS[0]), Record)
+
+
+async def test_kept_states_in_each_others_place_are_not_served(store: LmdbStore) -> None:
+    await keeping(store, KEYS[0], steps=2)
+    with table(store, b"kept") as txn:
+        (one, first), (two, second) = list(txn.cursor())
+        txn.put(one, second)
+        txn.put(two, first)
+
+    for step in (1, 2):
+        with pytest.raises(StateCorrupt, match="another's place"):
+            await store.kept_state(KEYS[0], b"born", step)
+
+
+async def test_the_kept_state_of_another_incarnation_is_not_served(store: LmdbStore) -> None:
+    """A row that is whole and in its place, left there by somebody else."""
+    await keeping(store, KEYS[0], steps=1)
+    with table(store, b"kept") as txn:
+        ((place, _),) = list(txn.cursor())
+        txn.put(place, encode_kept(place, KeptRow(b"else", b"state 1")))
+
+    with pytest.raises(StateCorrupt, match="another incarnation"):
+        await store.kept_state(KEYS[0], b"born", 1)
+
+
 async def test_a_damaged_tombstone_is_not_served(store: LmdbStore) -> None:
     await begun(store, KEYS[0])
     await store.delete(KEYS[0], None)
     damage(store, b"tombstones", flipped(10))
 
-    with pytest.raises(StateCorrupt):
-        await store.head(KEYS[0])
+    for call in (store.head(KEYS[0]), store.delete(KEYS[0], b"born")):
+        with pytest.raises(StateCorrupt):
+            await call
 
 
 async def test_a_file_that_was_cut_is_refused(store: LmdbStore, folder: Path) -> None:

@@ -12,11 +12,11 @@ import lmdb
 import pytest
 
 from service.errors import StoreFull, StoreUnavailable
-from service.store.base import Applied, Durability, Head, Key, Record, Tombstone
+from service.store.base import Applied, Deleted, Durability, Head, Key, Record, Tombstone
 from service.store.lmdb import LmdbStore
 from tests.contract.clocks import HandClock
 
-from .lmdb_sessions import KEYS, begun, stepped
+from .lmdb_sessions import KEYS, begun, keeping, rows, stepped
 from .lmdb_writer import BIRTH, commit_after, key_of
 
 
@@ -37,7 +37,7 @@ async def test_below_the_reserve_nothing_grows_but_deletes_work(
         await store.create(key_of(9), BIRTH, b"born", b"state", "client")
     assert isinstance((await store.load(KEYS[0])), Record)
     assert await store.renew(KEYS[0], b"born", 0)
-    assert isinstance(await store.delete(KEYS[1], None), Applied)
+    assert isinstance(await store.delete(KEYS[1], None), Deleted)
 
     set_free(monkeypatch, 1 << 40)
     clock.advance(1)
@@ -57,6 +57,27 @@ async def test_much_that_was_written_since_the_last_look_counts(
 
     with pytest.raises(StoreFull):
         await write_on(head)
+
+
+@pytest.mark.parametrize("end", ["delete", "expire"])
+async def test_what_has_ended_takes_no_more_space_than_its_tombstone(
+    store: LmdbStore, clock: HandClock, end: str
+) -> None:
+    await keeping(store, KEYS[0], steps=3)
+    if end == "delete":
+        await store.delete(KEYS[0], None)
+    else:
+        clock.advance(BIRTH.ttl)
+        await store.expire(1)
+
+    assert rows(store) == {"heads": 0, "tombstones": 1, "states": 0, "answers": 0, "kept": 0, "ends": 1}
+
+
+async def test_a_kept_step_that_is_dropped_takes_none(store: LmdbStore) -> None:
+    head = await keeping(store, KEYS[0], steps=3)
+    await store.commit([replace(commit_after(KEYS[0], head), drop_kept=(1, 3))])
+
+    assert rows(store)["kept"] == 1
 
 
 async def fill(store: LmdbStore) -> None:
@@ -80,7 +101,7 @@ async def test_a_full_map_refuses_for_certain_and_takes_deletes(folder: Path, cl
     assert await store.list("ada", "", 1000) == living
 
     for session_id, _ in living[:10]:
-        assert isinstance(await store.delete(Key("ada", session_id), None), Applied)
+        assert isinstance(await store.delete(Key("ada", session_id), None), Deleted)
     session_id, head = living[20]
     await stepped(store, Key("ada", session_id), head, bytes(20_000))
     clock.advance(BIRTH.ttl + 1)
@@ -151,7 +172,7 @@ async def test_a_delete_that_finds_no_page_gets_headroom(store: LmdbStore) -> No
     size = store._environment.info()["map_size"]
     fail_commits(store, lmdb.MapFullError("mdb_put", -30792))
 
-    assert isinstance(await store.delete(KEYS[0], None), Applied)
+    assert isinstance(await store.delete(KEYS[0], None), Deleted)
 
     assert isinstance(await store.head(KEYS[0]), Tombstone)
     assert store._environment.info()["map_size"] == size

@@ -14,13 +14,16 @@ from service.errors import StateCorrupt
 from service.store.base import Answer, Birth, Head, Tombstone
 from service.store.rows import (
     HeadRow,
+    KeptRow,
     TombstoneRow,
     decode_answer,
     decode_head,
+    decode_kept,
     decode_tombstone,
     encode_answer,
     encode_birth,
     encode_head,
+    encode_kept,
     encode_tombstone,
 )
 
@@ -34,15 +37,28 @@ times = st.floats(0, 1e12)
 texts = st.text(max_size=20)
 hashes = st.binary(max_size=32)
 births = st.builds(
-    Birth, texts, counts, st.integers(1, 10**6), times, hashes, st.dictionaries(texts, texts, max_size=3)
+    Birth,
+    texts,
+    counts,
+    st.integers(1, 10**6),
+    times,
+    hashes,
+    st.dictionaries(texts, texts, max_size=3),
+    counts,
+    counts,
+    counts,
 )
-heads = st.builds(Head, births, hashes, counts, counts, counts, texts, texts, times, times, counts)
+steps = st.lists(counts, max_size=5, unique=True).map(lambda each: tuple(sorted(each)))
+heads = st.builds(Head, births, hashes, counts, counts, counts, texts, texts, times, times, counts, steps)
 tombstones = st.builds(Tombstone, hashes, hashes, st.booleans(), times)
 answers = st.builds(Answer, counts, counts, hashes, st.binary(max_size=100))
 
+BIRTH = Birth(
+    "ntm-copy", 3, 64, 2592000.0, bytes(range(32)), {"für": "Ada"}, origin_step=40, keep_every=16, keep_most=2
+)
 HEAD = HeadRow(
     Head(
-        birth=Birth("ntm-copy", 3, 64, 2592000.0, bytes(range(32)), {"für": "Ada"}),
+        birth=BIRTH,
         incarnation=bytes(range(16)),
         epoch=2,
         committed_step=70,
@@ -52,19 +68,22 @@ HEAD = HeadRow(
         create_time=1000.5,
         last_use_time=2000.25,
         state_bytes=12345,
+        kept_steps=(40, 48, 64),
     ),
     number=11,
     state_checksum=0xDEADBEEF,
     due=2593000.5,
-    birth=encode_birth(Birth("ntm-copy", 3, 64, 2592000.0, bytes(range(32)), {"für": "Ada"})),
+    birth=encode_birth(BIRTH),
 )
 STONE = TombstoneRow(Tombstone(bytes(range(16)), bytes(range(32)), True, 5000.5), number=11, due=609800.5)
 ANSWER = Answer(68, 3, bytes(range(32)), b"payload")
+KEPT = KeptRow(bytes(range(16)), b"state")
 
 RECORDS: dict[str, tuple[object, bytes, Callable[[bytes, bytes], object]]] = {
     "head": (HEAD, encode_head(KEY, HEAD), decode_head),
     "tombstone": (STONE, encode_tombstone(KEY, STONE), decode_tombstone),
     "answer": (ANSWER, encode_answer(KEY, ANSWER), decode_answer),
+    "kept": (KEPT, encode_kept(KEY, KEPT), decode_kept),
 }
 
 
@@ -88,6 +107,14 @@ def test_a_tombstone_comes_back(key: bytes, stone: Tombstone, number: int, due: 
 @given(st.binary(max_size=200), answers)
 def test_an_answer_comes_back(key: bytes, answer: Answer) -> None:
     assert decode_answer(key, encode_answer(key, answer)) == answer
+
+
+@relaxed
+@given(st.binary(max_size=200), hashes, st.binary(max_size=100))
+def test_a_kept_state_comes_back(key: bytes, incarnation: bytes, state: bytes) -> None:
+    row = KeptRow(incarnation, state)
+
+    assert decode_kept(key, encode_kept(key, row)) == row
 
 
 @pytest.mark.parametrize("kind", RECORDS)
