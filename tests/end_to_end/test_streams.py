@@ -152,3 +152,23 @@ async def test_a_second_server_on_the_same_store_says_who_holds_it(tmp_path: Pat
         second.launch()
         assert second.wait() != 0
         assert str(server.pid) in second.log + second.output
+
+
+async def test_forks_and_rewinds_survive_a_kill_and_give_the_bits_they_would_have_given(tmp_path: Path) -> None:
+    rows = sequence(5)
+    with ServerProcess(tmp_path) as server:
+        async with tapehead.aio.connect(server.grpc) as client:
+            async with client.session(MODEL, "whole", outputs=("y", "tape"), keep_every=10) as session:
+                whole = [await session.step(row) for row in rows]
+            fork = await client.sessions.fork("whole", step=20, new_session_id="fork")
+            server.kill()
+            await server.restart()
+            async with client.session(session_id=fork.session_id, outputs=("y", "tape")) as session:
+                forked = [await session.step(row) for row in rows[20:]]
+            await client.sessions.rewind("whole", len(rows) + 1, 30)
+            async with client.session(session_id="whole", outputs=("y", "tape")) as session:
+                again = [await session.step(row) for row in rows[30:]]
+
+    assert bits_of(forked) == bits_of(whole[20:])
+    assert [bits[1:] for bits in bits_of(again)] == [bits[1:] for bits in bits_of(whole[30:])]
+    assert again[0].step == len(rows) + 2  # the rewind itself was a step
