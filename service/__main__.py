@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from rich.console import Console
-
-from .greeting import first_lines, print_tables
-from .preflight import findings
-from .server import CannotStart, Server
 from .settings import InvalidSettings, Settings, read_settings
-from .telemetry.logs import set_up_logs
 
 OK, FAILED, MISUSED = 0, 1, 2  # exit codes
 
@@ -25,83 +15,31 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = read_settings(arguments[1:] if is_check else arguments)
     except InvalidSettings as error:
-        return _complain(str(error), MISUSED)
-    set_up_logs(settings.log_level, settings.log_format)
-    if is_check:
-        return check(settings)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(settings))
+        print(f"tapehead: {error}", file=sys.stderr)
+        return MISUSED
+    return check(settings) if is_check else serve(settings)
+
+
+# The rest of the service takes a second to import. A wrong flag, or --help, is answered without it.
 
 
 def check(settings: Settings) -> int:
     """Prints every finding; fails if one would keep the server from starting."""
+    from .preflight import findings
+
     found = list(findings(settings))
     for finding in found:
         print(f"{finding.outcome:8} {finding.check:11} {finding.sentence}")
     return FAILED if any(finding.outcome == "failure" for finding in found) else OK
 
 
-async def serve(settings: Settings) -> int:
-    """Serves until a signal comes; the first one drains, a second one ends the process at once."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, stopping, number)
-    server = Server(settings)
-    starting = asyncio.ensure_future(server.start())
-    stopped = asyncio.ensure_future(stopping.wait())
-    failed = asyncio.ensure_future(server.failed.wait())
-    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.wait({starting})
-        return OK
-    try:
-        starting.result()
-    except CannotStart as error:
-        return _complain(str(error), FAILED)
-    _announce(server)
-    await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
-    await server.stop()
-    return FAILED if server.failed.is_set() else OK
+def serve(settings: Settings) -> int:
+    """Serves until a signal comes; returns the exit code."""
+    from .process import run
+    from .telemetry.logs import set_up_logs
 
-
-def _announce(server: Server) -> None:
-    """Says what is served and, last, that it is."""
-    settings, addresses, models = server.settings, server.addresses, server.repository.models()
-    broken, store = server.repository.broken, server.store
-    print_tables(Console(soft_wrap=False), models, broken, store.location, store.durability, settings)
-    print(first_lines(addresses, models))
-    if settings.ready_file is not None:
-        _write_whole(settings.ready_file, addresses.as_json())
-    print(addresses.ready_line(), flush=True)
-
-
-def _on_signal(stopping: asyncio.Event, number: int) -> None:
-    if stopping.is_set():
-        os._exit(128 + number)  # what was answered is committed; there is nothing else to save
-    stopping.set()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Writes a file so that nobody ever reads a part of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # not to be had on every platform; the standard loop does the same, slower
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
-def _complain(sentence: str, code: int) -> int:
-    print(f"tapehead: {sentence}", file=sys.stderr)
-    return code
+    set_up_logs(settings.log_level, settings.log_format)
+    return run(settings)
 
 
 if __name__ == "__main__":

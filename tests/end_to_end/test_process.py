@@ -40,6 +40,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[ServerProcess]:
+    """One server for the tests that only look."""
+    with ServerProcess(tmp_path_factory.mktemp("started"), "--models", str(models)) as running:
+        yield running
+
+
 @pytest.fixture
 def server(tmp_path: Path, models: Path) -> Iterator[ServerProcess]:
     with ServerProcess(tmp_path, "--models", str(models)) as running:
@@ -54,21 +61,21 @@ def failed_start(*arguments: str) -> tuple[int, str]:
     return ended.returncode, ended.stderr
 
 
-def test_the_last_line_of_the_start_says_where_it_is_ready(server: ServerProcess) -> None:
-    assert server.output.splitlines()[-1] == f"READY grpc={server.grpc} metrics={server.metrics}"
-    assert not server.grpc.endswith(":0")
+def test_the_last_line_of_the_start_says_where_it_is_ready(started: ServerProcess) -> None:
+    assert started.output.splitlines()[-1] == f"READY grpc={started.grpc} metrics={started.metrics}"
+    assert not started.grpc.endswith(":0")
 
 
-def test_the_start_tells_what_is_served_and_how_safely(server: ServerProcess) -> None:
-    words = server.output
+def test_the_start_tells_what_is_served_and_how_safely(started: ServerProcess) -> None:
+    words = started.output
 
     assert all(word in words for word in ("accumulator", "tiny-qa", "lmdb:", "durability", "limits"))
-    assert server.grpc in words
-    assert server.metrics in words
+    assert started.grpc in words
+    assert started.metrics in words
 
 
-def test_the_python_lines_that_it_prints_work(server: ServerProcess) -> None:
-    script = re.search(r"<<'END'\n(.*?)\n  END", server.output, re.DOTALL)
+def test_the_python_lines_that_it_prints_work(started: ServerProcess) -> None:
+    script = re.search(r"<<'END'\n(.*?)\n  END", started.output, re.DOTALL)
     assert script is not None
     code = "\n".join(line[2:] for line in script[1].splitlines())
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
