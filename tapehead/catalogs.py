@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
 
 from tapehead.connection import Connection
 from tapehead.errors import NotFound
@@ -90,9 +91,14 @@ class Sessions:
         step: int | None = None,
         new_session_id: str = "",
         labels: Mapping[str, str] | None = None,
+        window: int = 0,
+        ttl: float | None = None,
         incarnation: str = "",
     ) -> SessionInfo:
-        """Creates a session that goes on from the latest or a kept step of another, which is not touched."""
+        """Creates a session that goes on from the latest or a kept step of another, which is not touched.
+
+        `window` is in steps, `ttl` in seconds; both are as the forked session's unless given.
+        """
         request = session_service_pb2.ForkSessionRequest(
             session_id=session_id,
             incarnation=incarnation,
@@ -100,7 +106,10 @@ class Sessions:
             new_session_id=new_session_id,
             request_id=str(uuid.uuid4()),
             labels=labels,
+            window=window,
         )
+        if ttl is not None:
+            request.ttl.FromTimedelta(timedelta(seconds=ttl))
         method, answer = self._connection.sessions.ForkSession, session_service_pb2.ForkSessionResponse
         return SessionInfo.from_message(
             (await self._connection.call(method, request, answer, session_id=session_id)).session

@@ -294,12 +294,23 @@ class Sessions:
         step: int | None = None,
         new_session_id: str = "",
         labels: Mapping[str, str] | None = None,
+        window: int = 0,
+        ttl: float | None = None,
         incarnation: str = "",
     ) -> SessionInfo:
-        """Creates a session that goes on from the latest or a kept step of another, which is not touched."""
+        """Creates a session that goes on from the latest or a kept step of another, which is not touched.
+
+        `window` is in steps, `ttl` in seconds; both are as the forked session's unless given.
+        """
         return self._portal.call(
             self._sessions.fork(
-                session_id, step=step, new_session_id=new_session_id, labels=labels, incarnation=incarnation
+                session_id,
+                step=step,
+                new_session_id=new_session_id,
+                labels=labels,
+                window=window,
+                ttl=ttl,
+                incarnation=incarnation,
             )
         )
 

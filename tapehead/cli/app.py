@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tapehead.cli import ask, models, server, sessions, stream
+from tapehead.cli import ask, models, server, sessions, states, stream
 from tapehead.errors import TapeheadError
 
 app = typer.Typer(
@@ -24,6 +24,9 @@ app.command("ask")(ask.ask)
 app.command("tell")(ask.tell)
 app.command("stream")(stream.stream)
 app.command("server")(server.server)
+sessions.app.command("state")(states.state)
+sessions.app.command("fork")(states.fork)
+sessions.app.command("rewind")(states.rewind)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
 

@@ -26,6 +26,7 @@ Server = Annotated[
         "--server", help="Address of the server, HOST:PORT.", envvar="TAPEHEAD_SERVER", show_default="127.0.0.1:8001"
     ),
 ]
+SessionId = Annotated[str, typer.Argument(help="The session's id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -46,6 +47,15 @@ def print_json(value: object, *, line: bool = False) -> None:
 def fields(value: Any) -> dict[str, Any]:
     """What a result of this package says, by name."""
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def labels(pairs: list[str] | None) -> dict[str, str]:
+    """The labels of --label KEY=VALUE, which is repeatable."""
+    split = [pair.partition("=") for pair in pairs or []]
+    for key, equals, _ in split:
+        if not key or not equals:
+            raise typer.BadParameter(f"--label: expected KEY=VALUE, got '{key}{equals}'")
+    return {key: value for key, _, value in split}
 
 
 def lines(source: str) -> list[str]:

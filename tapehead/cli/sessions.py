@@ -9,11 +9,9 @@ import typer
 from rich.table import Column, Table
 
 from tapehead import SessionInfo
-from tapehead.cli.options import Json, Server, connect, console, print_json
+from tapehead.cli.options import Json, Server, SessionId, connect, console, labels, print_json
 
-app = typer.Typer(help="List, show and remove sessions.", no_args_is_help=True)
-
-SessionId = Annotated[str, typer.Argument(help="The session's id.")]
+app = typer.Typer(help="List, show, look into, fork, rewind and remove sessions.", no_args_is_help=True)
 
 
 @app.command("ls")
@@ -26,7 +24,7 @@ def ls(
 ) -> None:
     """List sessions in the order of their ids."""
     with connect(server) as client:
-        found = client.sessions.list(model_id=model, labels=_labels(label or []), state=state)
+        found = client.sessions.list(model_id=model, labels=labels(label), state=state)
     if as_json:
         print_json(found)
         return
@@ -75,7 +73,7 @@ def rm(
 
 
 def _facts(info: SessionInfo) -> list[tuple[str, str]]:
-    labels = ", ".join(f"{key}={value}" for key, value in info.labels.items())
+    pairs = ", ".join(f"{key}={value}" for key, value in info.labels.items())
     return [
         ("session", info.session_id),
         ("incarnation", info.incarnation),
@@ -87,21 +85,13 @@ def _facts(info: SessionInfo) -> list[tuple[str, str]]:
         ("window", f"{info.window} steps"),
         ("epoch", str(info.epoch)),
         ("durability", info.durability),
-        ("labels", labels or "none"),
+        ("labels", pairs or "none"),
         ("state size", f"{info.state_bytes:,} bytes"),
         ("fingerprint", info.fingerprint or "none yet"),
         ("created", _time(info.create_time)),
         ("last use", _time(info.last_use_time)),
         ("expires", _time(info.expire_time)),
     ]
-
-
-def _labels(pairs: list[str]) -> dict[str, str]:
-    split = [pair.partition("=") for pair in pairs]
-    for key, equals, _ in split:
-        if not key or not equals:
-            raise typer.BadParameter(f"--label: expected KEY=VALUE, got '{key}{equals}'")
-    return {key: value for key, _, value in split}
 
 
 def _time(time: datetime | None) -> str:

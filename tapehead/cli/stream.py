@@ -47,6 +47,19 @@ def stream(
     save: Annotated[
         Path | None, typer.Option("--save", help="Write the (first) output of all steps to this .npy file.")
     ] = None,
+    keep_every: Annotated[
+        int,
+        typer.Option(
+            "--keep-every",
+            min=0,
+            metavar="K",
+            help="Where the session is created: keep the state of about every K-th step, for `sessions fork` and "
+            "`sessions rewind`.",
+        ),
+    ] = 0,
+    keep_most: Annotated[
+        int, typer.Option("--keep-most", min=0, metavar="M", help="Keep the newest M of these states; 8 if not given.")
+    ] = 0,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Of the generated bits; random if not given.")
     ] = None,
@@ -60,11 +73,16 @@ def stream(
     """
     if (source is None) == (copy is None):
         raise typer.BadParameter("expected either a FILE or --copy LENGTH")
+    if keep_most and not keep_every:
+        raise typer.BadParameter("--keep-most: expected --keep-every beside it")
     seed = secrets.randbits(32) if seed is None else seed
     sequence = None if copy is None else copy_sequence(copy, seed)
     rows: Iterable[Array] = from_source(source or "-") if sequence is None else sequence
     saved: list[Array] = []
-    with connect(server) as client, client.session(model, session, outputs=output or ()) as opened:
+    with (
+        connect(server) as client,
+        client.session(model, session, outputs=output or (), keep_every=keep_every, keep_most=keep_most) as opened,
+    ):
         out = console()
         if not as_json:
             out.print(

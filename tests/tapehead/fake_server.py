@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import grpc
 import grpc.aio
@@ -81,6 +82,8 @@ class FakeSession:
         self.sentences: list[str] = []
         self.last_writer = ""
         self.labels: dict[str, str] = {}
+        self.kept_steps: list[int] = []
+        self.ttl: timedelta | None = None
 
     @property
     def oldest_kept_answer(self) -> int:
@@ -99,6 +102,7 @@ class FakeSession:
             window=self.window,
             durability=self.durability,
             labels=self.labels,
+            kept_steps=self.kept_steps,
         )
 
     def commit(self, step: int, step_count: int, inputs: dict[str, np.ndarray], outputs: list[str]) -> StepResult:
@@ -147,6 +151,7 @@ class FakeServer(
         self.has_read = asyncio.Event()  # any step at all
         self.hold = asyncio.Event()  # while clear, no step is answered
         self.hold.set()
+        self.state: dict[str, np.ndarray] = {}  # beside `total`, in every session
         self.metadata: list[dict[str, str]] = []
         self.ended: list[str] = []  # how each stream ended
         self.address = ""
@@ -326,11 +331,16 @@ class FakeServer(
         session = await self._enter(context, request.session_id)
         step = request.step if request.HasField("step") else session.committed
         sums = np.cumsum([np.zeros(2, np.float32), *session.inputs], axis=0, dtype=np.float32)
-        return session_service_pb2.ReadStateResponse(step=step, tensors=[to_message("total", sums[step])])
+        tensors = {"total": sums[step], **self.state}
+        return session_service_pb2.ReadStateResponse(
+            step=step, tensors=[to_message(name, values) for name, values in tensors.items()]
+        )
 
     async def ForkSession(self, request, context):
         session = await self._enter(context, request.session_id)
-        fork = self.make(request.new_session_id or f"drawn-{request.request_id}", session.model_id)
+        name = request.new_session_id or f"drawn-{request.request_id}"
+        fork = self.make(name, session.model_id, request.window or session.window)
+        fork.ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else session.ttl
         fork.committed = request.step if request.HasField("step") else session.committed
         fork.inputs, fork.labels = session.inputs[: fork.committed], dict(request.labels)
         fork.total = np.sum([np.zeros(2, np.float32), *fork.inputs], axis=0, dtype=np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -145,6 +146,19 @@ def test_states_are_read_forked_and_rewound_to(blocking_client: tapehead.Client)
 
     assert result.step == 5
     np.testing.assert_array_equal(result.output, SUMS[1])
+
+
+def test_a_fork_has_its_own_window_and_lifetime_or_those_of_its_origin(
+    threaded_server: FakeServer, blocking_client: tapehead.Client
+):
+    threaded_server.make("s", window=7).ttl = timedelta(seconds=9)
+
+    same = blocking_client.sessions.fork("s", new_session_id="same")
+    other = blocking_client.sessions.fork("s", new_session_id="other", window=3, ttl=1.5)
+
+    assert (same.window, other.window) == (7, 3)
+    assert threaded_server.sessions["same"].ttl == timedelta(seconds=9)
+    assert threaded_server.sessions["other"].ttl == timedelta(seconds=1.5)
 
 
 def test_clients_share_one_thread_and_the_last_one_ends_it(threaded_server: FakeServer):

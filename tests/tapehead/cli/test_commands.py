@@ -140,6 +140,86 @@ class TestStream:
         assert result.exit_code == 2
         assert "expected either a FILE or --copy LENGTH" in result.stderr
 
+    def test_states_are_kept_where_the_session_is_created(self, shell: Shell, threaded_server: FakeServer):
+        result = shell("stream", "adder", "-", "--keep-every", "4", "--keep-most", "2", stdin="1,2\n")
+
+        assert result.exit_code == 0
+        creation = threaded_server.opens[0].create
+        assert (creation.keep_every, creation.keep_most) == (4, 2)
+        assert shell("stream", "adder", "-", "--keep-most", "2", stdin="1,2\n").exit_code == 2
+
+
+class TestStates:
+    @pytest.fixture(autouse=True)
+    def session(self, shell: Shell):
+        shell("stream", "adder", "-", "--session", "s", stdin="1,2\n3,4\n5,6\n")
+
+    def test_a_state_is_a_table(self, shell: Shell):
+        lines = shell("sessions", "state", "s").stdout.splitlines()
+
+        assert lines[0] == "State of 's' after step 3:"
+        assert [line.split() for line in lines[1:]] == [
+            ["tensor", "dtype", "shape", "min", "max"],
+            ["total", "float32", "[2]", "9", "12"],
+        ]
+
+    def test_a_state_of_an_earlier_step_as_json(self, shell: Shell):
+        [read] = shell.json("sessions", "state", "s", "--step", "2", "--tensor", "total")
+
+        facts = {"name": "total", "dtype": "float32", "shape": [2], "min": 4.0, "max": 6.0}
+        assert read == {"session_id": "s", "step": 2, "tensors": [{**facts, "values": [4.0, 6.0]}]}
+
+    def test_matrices_are_drawn_where_that_is_asked_for(self, shell: Shell, threaded_server: FakeServer):
+        threaded_server.state["tape"] = np.array([[0, 1], [1, 0]], np.float32)
+
+        drawn = shell("sessions", "state", "s", "--draw").stdout
+        plain = shell("sessions", "state", "s").stdout
+
+        assert drawn == plain + "\ntape\n █\n█ \n"
+
+    def test_a_state_is_saved_whatever_its_tensors_are_called(
+        self, shell: Shell, threaded_server: FakeServer, tmp_path: Path
+    ):
+        threaded_server.state["file"] = np.arange(6, dtype=np.int64).reshape(2, 3)
+        threaded_server.state["empty"] = np.zeros((0, 3), np.float32)
+
+        result = shell("sessions", "state", "s", "--save", str(tmp_path / "state.npz"))
+
+        assert result.exit_code == 0, result.output
+        with np.load(tmp_path / "state.npz") as saved:
+            assert {name: saved[name].tolist() for name in saved} == {
+                "total": [9, 12],
+                "file": [[0, 1, 2], [3, 4, 5]],
+                "empty": [],
+            }
+
+    def test_a_fork_goes_on_from_a_step(self, shell: Shell):
+        forked = shell("sessions", "fork", "s", "--step", "1", "--as", "f", "--label", "try=2")
+
+        assert forked.stdout == "Forked 's' at step 1 into 'f'.\n"
+        [info] = shell.json("sessions", "show", "f")
+        assert (info["committed_step"], info["labels"]) == (1, {"try": "2"})
+        [answer] = shell.json("stream", "adder", "-", "--session", "f", stdin="1,1\n")
+        assert (answer["step"], answer["outputs"]) == (2, {"y": [2.0, 3.0]})
+
+    def test_a_fork_without_a_name_gets_one(self, shell: Shell):
+        [info] = shell.json("sessions", "fork", "s")
+
+        assert info["session_id"].startswith("drawn-")
+
+    def test_going_back_is_the_next_step(self, shell: Shell):
+        assert shell("sessions", "rewind", "s", "--to", "1").stdout == "'s' went back to step 1; that was step 4.\n"
+        assert shell.json("sessions", "rewind", "s", "--to", "0") == [
+            {"session_id": "s", "to_step": 0, "committed_step": 5}
+        ]
+        [answer] = shell.json("stream", "adder", "-", "--session", "s", stdin="1,1\n")
+        assert (answer["step"], answer["outputs"]) == (6, {"y": [1.0, 1.0]})
+
+    def test_kept_steps_are_shown(self, shell: Shell, threaded_server: FakeServer):
+        threaded_server.sessions["s"].kept_steps = [0, 2, 3]
+
+        assert "kept steps          0, 2, 3" in shell("sessions", "show", "s").stdout
+
 
 class TestCatalogs:
     def test_sessions(self, shell: Shell):
@@ -172,7 +252,8 @@ class TestCatalogs:
 
 
 def test_every_command_explains_itself(shell: Shell):
-    for command in ("ask", "tell", "stream", "server", "sessions ls", "sessions show", "sessions rm", "models ls"):
+    sessions = ("sessions ls", "sessions show", "sessions rm", "sessions state", "sessions fork", "sessions rewind")
+    for command in ("ask", "tell", "stream", "server", *sessions, "models ls"):
         result = shell(*command.split(), "--help")
         assert result.exit_code == 0
         assert "--server" in result.stdout
