@@ -10,10 +10,12 @@ import onnx
 from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, StateTensor
 
 
-def write_card(manifest: Manifest, notes: str, results: Sequence[Mapping[str, Any]], files: Mapping[str, bytes]) -> str:
+def write_card(
+    manifest: Manifest, notes: str, results: Sequence[Mapping[str, Any]], remark: str, files: Mapping[str, bytes]
+) -> str:
     """The card as Markdown: `notes` on the task, then what the runs' results and the bundle's files say.
 
-    The first result is the shipped run's, the others are its siblings'.
+    The first result is the shipped run's, the others are its siblings'; `remark` stands below them.
     """
     shipped = results[0]
     parts = [
@@ -30,6 +32,7 @@ def write_card(manifest: Manifest, notes: str, results: Sequence[Mapping[str, An
         "## Measured",
         "On data that neither trained the network nor chose its weights. The first column is the shipped run.",
         _results_table(results),
+        remark,
         *(f"![{name}]({name})" for name in sorted(files) if name.endswith(".png")),
         "## Graphs",
         _graphs_table(manifest, files),

@@ -70,12 +70,13 @@ def export_command(
     version: Annotated[int, typer.Option(min=1, help="The bundle's version.")] = 1,
     out: Annotated[Path, typer.Option(help="The folder of bundles.")] = Path("models"),
     beside: Annotated[list[Path] | None, typer.Option(help="Another seed's run, for the card; repeatable.")] = None,
+    note: Annotated[str, typer.Option(help="What to say in the card below the results.")] = "",
     replace: Annotated[bool, typer.Option(help="Overwrites the bundle that is there.")] = False,
 ) -> None:
     """Exports a run's best weights as a bundle, if onnxruntime and PyTorch agree."""
     from .export import export
 
-    folder = export(run, out, version, beside or (), replace=replace)
+    folder = export(run, out, version, beside or (), note=note, replace=replace)
     size = sum(path.stat().st_size for path in folder.iterdir())
     typer.echo(f"{folder}: {size / 1024:.0f} KiB, probes verified")
 

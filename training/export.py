@@ -33,11 +33,14 @@ LARGEST_DIFFERENCE = 1e-4  # between onnxruntime and PyTorch, over every output 
 PROBE_TOLERANCE = 1e-4  # between this machine and whichever replays the probes
 
 
-def export(run: Path, models: Path, version: int, beside: Sequence[Path] = (), *, replace: bool = False) -> Path:
+def export(
+    run: Path, models: Path, version: int, beside: Sequence[Path] = (), *, note: str = "", replace: bool = False
+) -> Path:
     """Writes the bundle of a finished run to models/<name>/<version> and returns that folder.
 
-    `beside` are other runs of the same experiment (other seeds), reported in the card. A bundle that is there already
-    is overwritten only if `replace` says so. Raises TrainingError, above all if onnxruntime and PyTorch disagree.
+    `beside` are other runs of the same experiment (other seeds), reported in the card, with `note` below
+    the results. A bundle that is there already is overwritten only if `replace` says so. Raises TrainingError, above
+    all if onnxruntime and PyTorch disagree.
     """
     config, experiment = load_trained(run)
     folder = models / config.name / str(version)
@@ -59,7 +62,7 @@ def export(run: Path, models: Path, version: int, beside: Sequence[Path] = (), *
     files |= {**graphs.figures, "curve.png": curve_png({one.name: read_metrics(one) for one in runs})}
     files["config.toml"] = write_toml(config.table()).encode()
     files["weights.safetensors"] = (run / "best.safetensors").read_bytes()
-    files["README.md"] = write_card(manifest, graphs.notes, results, files).encode()
+    files["README.md"] = write_card(manifest, graphs.notes, results, note, files).encode()
     _put(folder, manifest, files, graphs)
     return folder
 

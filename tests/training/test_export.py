@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(run: Path) -> Path:
     """The bundle of that run."""
-    return export(run, run.parent / "models", 3, beside=[run])
+    return export(run, run.parent / "models", 3, beside=[run], note="What a person adds.")
 
 
 def test_the_bundle_verifies_and_says_where_it_comes_from(bundle: Path) -> None:
@@ -127,6 +127,7 @@ def test_the_card_shows_results_seeds_and_command(bundle: Path) -> None:
 
     assert "python -m training train tiny.toml" in card
     assert "| | run | run |" in card
+    assert "\n\nWhat a person adds.\n\n" in card
     assert "Largest difference between onnxruntime and PyTorch" in card
     for figure in bundle.glob("*.png"):
         assert f"({figure.name})" in card
