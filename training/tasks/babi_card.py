@@ -25,12 +25,19 @@ Two networks whose scores are added (`training/networks/rewriting_network.py`):
 - A **residual**: a plain end-to-end memory network (three hops, adjacent tying, position encoding) over the newest 20
   sentences, learned on task 16 alone first, then on everything, added through a gate that reads the question. It
   learns what the sum of both still gets wrong, and the rewriting network learns as if it were alone. It is here for
-  task 16 (induction), where large networks tend to stay at a guess.
+  task 16 (induction): alone, the rewriting network of version 1 has 53 % wrong answers there, as a guess would.
 
 Attention: where the question's slot looked at each hop (mean of the heads), over sentences summing to 1; mixed with
 where the residual's hops looked by how far each of the two decided the answer. `support_exact`: the questions, in
 percent, for which the n sentences with the largest mean weight are exactly the n that decide; `support_first`: for
 which the first is one of them.
+
+## Order of learning
+
+Tasks 17 (position) and 19 (path finding) are learned last. Once the others are solved (update 12,500 of seed 1) the
+recipe shows solved tasks a third as often and these two twice as often: task 19 went from 60 % to 1 % wrong within
+4,000 updates. Version 1 comes from a run that was interrupted and resumed, and this schedule was decided on the way; a
+run that starts afresh follows the same one but has other bits.
 
 Words that the network does not know mean nothing to it: they become a vector of zeros. It has only ever seen the 145
 words and the phrasing of these tasks; what it answers to anything else is a guess, whatever its probability.
