@@ -12,7 +12,7 @@
 from tapehead import aio, errors, render
 from tapehead.client import Client, Conversation, Session, connect
 from tapehead.errors import TapeheadError
-from tapehead.results import Answer, ModelInfo, RankedAnswer, ServerInfo, SessionInfo, State, StepResult
+from tapehead.results import Answer, ModelInfo, RankedAnswer, ServerInfo, SessionInfo, State, Statistics, StepResult
 from tapehead.resume_token import ResumeToken
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Session",
     "SessionInfo",
     "State",
+    "Statistics",
     "StepResult",
     "TapeheadError",
     "aio",

@@ -19,7 +19,7 @@ from tapehead.conversation import Conversation
 from tapehead.errors import StepPayloadMismatch
 from tapehead.hashing import step_hash
 from tapehead.opening import Opening, create_request
-from tapehead.results import Answer, ServerInfo, StepResult
+from tapehead.results import Answer, ServerInfo, Statistics, StepResult
 from tapehead.resume_token import ResumeToken
 from tapehead.session import Session
 from tapehead.signature import Signature
@@ -215,6 +215,13 @@ class Client:
         """The server's version, settings and parts."""
         request, answer = server_service_pb2.GetServerRequest(), server_service_pb2.GetServerResponse
         return ServerInfo.from_message(await self.connection.call(self.connection.servers.GetServer, request, answer))
+
+    async def statistics(self) -> Statistics:
+        """The server's counters of the moment."""
+        request, answer = server_service_pb2.GetStatisticsRequest(), server_service_pb2.GetStatisticsResponse
+        return Statistics.from_message(
+            await self.connection.call(self.connection.servers.GetStatistics, request, answer)
+        )
 
     async def signature(self, model_id: str, version: int) -> Signature:
         """What the steps of a model take; asked for once."""

@@ -13,7 +13,7 @@ import grpc
 
 from tapehead import aio
 from tapehead.portal import Portal
-from tapehead.results import Answer, ModelInfo, ServerInfo, SessionInfo, State, StepResult
+from tapehead.results import Answer, ModelInfo, ServerInfo, SessionInfo, State, Statistics, StepResult
 from tapehead.resume_token import ResumeToken
 from tapehead.standing import Standing
 from tapehead.tensors import Array
@@ -164,6 +164,10 @@ class Client:
     def server(self) -> ServerInfo:
         """The server's version, settings and parts."""
         return self._portal.call(self._client.server())
+
+    def statistics(self) -> Statistics:
+        """The server's counters of the moment."""
+        return self._portal.call(self._client.statistics())
 
 
 class Session(Standing):

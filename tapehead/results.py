@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -190,6 +190,23 @@ class ServerInfo:
             components=dict(message.components),
             start_time=_time(message.start_time),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A server's counters: of everything since it started, then of the moment."""
+
+    committed_step_count: int
+    question_count: int
+    batch_count: int
+    replayed_answer_count: int  # stored answers that were sent again
+    attached_session_count: int  # with a stream
+    live_session_count: int  # with their state in memory
+    waiting_step_count: int  # and questions
+
+    @classmethod
+    def from_message(cls, message: server_service_pb2.GetStatisticsResponse) -> Statistics:
+        return cls(**{field.name: getattr(message, field.name) for field in fields(cls)})
 
 
 def durability_name(durability: session_pb2.Durability) -> str:

@@ -413,6 +413,13 @@ class FakeServer(
             version="0.0.0", store="memory:", durability=session_pb2.DURABILITY_MEMORY, components={"python": "3"}
         )
 
+    async def GetStatistics(self, request, context):
+        await self._enter(context)
+        steps = sum(session.committed for session in self.sessions.values())
+        return server_service_pb2.GetStatisticsResponse(
+            committed_step_count=steps, live_session_count=len(self.sessions)
+        )
+
 
 def _model(model_id: str) -> model_service_pb2.Model:
     kind = manifest_pb2.MODEL_KIND_SEQUENCE if model_id == "adder" else manifest_pb2.MODEL_KIND_QUESTION_ANSWERING

@@ -116,6 +116,7 @@ def test_catalogs(blocking_client: tapehead.Client):
     assert [info.model_id for info in blocking_client.models.list()] == ["adder", "echo-qa"]
     assert blocking_client.models.get("adder").manifest is not None
     assert blocking_client.server().store == "memory:"
+    assert blocking_client.statistics().live_session_count == 0
 
 
 def test_unary_steps(threaded_server: FakeServer, blocking_client: tapehead.Client):

@@ -250,6 +250,14 @@ class TestCatalogs:
         assert "memory:" in shell("server").stdout
         assert shell.json("server")[0]["version"] == "0.0.0"
 
+    def test_statistics_of_the_server(self, shell: Shell):
+        shell("stream", "adder", "-", stdin="1,2\n" * 3)
+
+        shown = dict(line.rsplit(maxsplit=1) for line in shell("server", "--statistics").stdout.splitlines())
+
+        assert (shown["committed step count"], shown["batch count"]) == ("3", "0")
+        assert shell.json("server", "--statistics")[0]["committed_step_count"] == 3
+
 
 def test_every_command_explains_itself(shell: Shell):
     sessions = ("sessions ls", "sessions show", "sessions rm", "sessions state", "sessions fork", "sessions rewind")
