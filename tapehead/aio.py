@@ -40,8 +40,8 @@ def connect(
     """A client of the server at HOST:PORT; else of TAPEHEAD_SERVER, else of 127.0.0.1:8001.
 
     `token` (else TAPEHEAD_TOKEN) says who calls; `credentials` are gRPC's, for TLS. `connect_timeout` and
-    `reconnect_timeout`, in seconds, bound the wait for a server that never answered and for one that did.
-    Nothing is sent before the first call.
+    `reconnect_timeout`, in seconds, bound the wait for a server that never answered and for one that did; a session
+    waits as long for a server without room for its next step. Nothing is sent before the first call.
     """
     return Client(
         Connection(

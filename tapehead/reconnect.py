@@ -6,10 +6,11 @@ import random
 
 import grpc
 
-from tapehead.errors import SessionTakenOver, TapeheadError
+from tapehead.errors import OverCapacity, SessionTakenOver, TapeheadError
 
 FIRST_DELAY = 0.05  # seconds
 LONGEST_DELAY = 0.5  # seconds; a server that restarts is back within a few of these
+LONGEST_STRETCH = 1.25  # of what the server suggests
 
 # What gRPC says, under codes that may also mean a bug, when the way broke under a call.
 _BROKEN_WAY = ("RST_STREAM", "Stream removed", "GOAWAY", "Socket closed", "connection")
@@ -30,11 +31,20 @@ def may_reconnect(error: TapeheadError) -> bool:
     return broke and not error.reason and any(sign in error.message for sign in _BROKEN_WAY)
 
 
+def may_reopen(error: TapeheadError, *, was_open: bool) -> bool:
+    """Whether a session's stream is opened (again) after it ended, or was refused, so.
+
+    A session that was open before also waits for a server that has no room for it at the moment.
+    """
+    return may_reconnect(error) or (was_open and isinstance(error, OverCapacity))
+
+
 class Patience:
     """Counts how long nothing has gone forward.
 
     Delays are jittered between 50 ms and a bound that doubles from there to 500 ms; a server's own suggestion is the
-    least. After `limit` seconds without progress there is no next delay.
+    least, stretched by up to a quarter, so that those who were refused together do not come back together. After
+    `limit` seconds without progress there is no next delay.
     """
 
     def __init__(self, limit: float, *, rng: random.Random | None = None) -> None:
@@ -54,5 +64,6 @@ class Patience:
         if left <= 0:
             return None
         self._attempts += 1
+        suggested = (retry_after or 0.0) * self._rng.uniform(1.0, LONGEST_STRETCH)
         bound = min(LONGEST_DELAY, FIRST_DELAY * 2.0**self._attempts)
-        return min(left, max(self._rng.uniform(FIRST_DELAY, bound), retry_after or 0.0))
+        return min(left, max(self._rng.uniform(FIRST_DELAY, bound), suggested))

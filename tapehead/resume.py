@@ -7,10 +7,11 @@ it decided about the caller's steps comes out of `take_outcomes`. Drivers only m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tapehead.errors import (
+    OverCapacity,
     ProtocolViolation,
     SessionReplaced,
     StateRegressed,
@@ -69,6 +70,7 @@ class StepLog:
         self.received_step = start  # the last step whose answer came over the wire
         self.delivered_step = start  # the last step whose answer the caller was given
         self.given_up_count = 0  # how often a step failed and took those behind it along
+        self.overload: OverCapacity | None = None  # why nothing is sent for the moment
         self.durable_token = durable_token
         self._saved_step = start
         self._resumes = token is not None
@@ -184,12 +186,13 @@ class StepLog:
         self._stored.clear()  # they come again
         self._stored_until = self._sent_step = committed
         self._refused = 0
+        self.overload = None  # steps of another stream, or of another server, may find room
         self._sending = True
 
     def next_to_send(self) -> Message | None:
         """The next message to write. None while stored answers are still to be compared: what follows them must not
-        be committed on top of somebody else's steps."""
-        if not self._sending or self.is_replaying:
+        be committed on top of somebody else's steps; none while an overload is waited out."""
+        if not self._sending or self.is_replaying or self.overload is not None:
             return None
         message = next((held for held in self._held if held.step > self._sent_step), None)
         if message is not None:
@@ -219,14 +222,32 @@ class StepLog:
             self._stored.append(answer)
 
     def failed(self, step: int, error: TapeheadError) -> None:
-        """A step failed in-band and changed nothing; 0 stands for the oldest message in flight."""
-        if self._refused:  # one that was sent behind an earlier failure, and is given up already
+        """A step failed in-band and changed nothing; 0 stands for the oldest message in flight.
+
+        Where the server has no room for it now, it is held, with all that was sent behind it, until `resend` or
+        `give_up` is called.
+        """
+        if self._refused:  # one that was sent behind an earlier failure, and is taken back already
             self._refused -= 1
             return
         first = self._held[0] if self._held else None
         if first is None or self._sent_step < first.step or step not in (0, first.step):
             raise ProtocolViolation(f"the server refused step {step}, which was not asked for: {error}")
-        self._give_up(error)
+        if isinstance(error, OverCapacity):
+            self.overload = error
+            self._take_back(first.step, behind=list(self._held)[1:])
+        else:
+            self._give_up(error)
+
+    def resend(self) -> None:
+        """There may be room again: what was held back goes out, in order and under its own numbers."""
+        self.overload = None
+
+    def give_up(self) -> None:
+        """The overload lasts too long: it is the outcome of the step that met it."""
+        if self.overload is not None:
+            overload, self.overload = self.overload, None
+            self._give_up(overload)
 
     def take_outcomes(self) -> list[Outcome]:
         taken = list(self._outcomes)
@@ -261,12 +282,16 @@ class StepLog:
         self.given_up_count += 1
         self.next_step = failed.step
         self._outcomes.append(Outcome(failed, error=error))
-        self._refused = sum(behind.last_step <= self._sent_step for behind in self._held)
+        self._take_back(failed.step, self._held)
         for behind in self._held:
             gap = self.gap(behind.step, f"step {failed.step} before it failed: {error}")
             self._outcomes.append(Outcome(behind, error=gap))
         self._held.clear()
-        self._sent_step = max(self._stored_until, failed.step - 1)
+
+    def _take_back(self, step: int, behind: Iterable[Message]) -> None:
+        """The server did not take `step`: it will refuse what was sent behind it, and `step` is the next to send."""
+        self._refused += sum(message.last_step <= self._sent_step for message in behind)
+        self._sent_step = max(self._stored_until, step - 1)
 
 
 def _last(step: int, step_count: int) -> int:

@@ -86,7 +86,8 @@ class Session(Standing):
 
         `inputs` is what numpy can turn into the model's step input, or a dict of that by input name where there are
         several. `outputs` names the outputs wanted (inspection outputs too); the session's, or the model's plain ones,
-        if empty. A step that raises changed nothing, unless the error is OutcomeUnknown or SessionClosed; the next
+        if empty. A server without room for the step is waited for; after the client's `reconnect_timeout` OverCapacity
+        is raised. A step that raises changed nothing, unless the error is OutcomeUnknown or SessionClosed; the next
         step then has the same number. A cancelled step may have been taken, and its answer is dropped.
         """
         return await self._take(self._prepare(inputs, False, outputs))
@@ -105,7 +106,8 @@ class Session(Standing):
         """Takes a step (or, `chunked`, a chunk) for each element, a window's worth ahead of what was answered.
 
         Yields every answer once, in order. What was sent ahead has been taken even where the caller stops early.
-        Where a step is refused, the answers before it come first, then its error; `next_step` is its number.
+        Where a step is refused, the answers before it come first, then its error; `next_step` is its number. A server
+        without room is waited for as by `step`.
         """
         ahead: asyncio.Queue[object] = asyncio.Queue(max(1, self.steps.log.window))
         feeder = asyncio.create_task(self._feed(inputs, ahead, chunked, outputs), name="tapehead-feeder")

@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from tapehead.connection import Connection
-from tapehead.errors import ProtocolViolation, ServerUnreachable, SessionClosed, TapeheadError
+from tapehead.errors import OverCapacity, ProtocolViolation, ServerUnreachable, SessionClosed, TapeheadError
 from tapehead.opening import Opening
-from tapehead.reconnect import Patience, may_reconnect
+from tapehead.reconnect import Patience, may_reopen
 from tapehead.results import StepResult
 from tapehead.resume import Message, Outcome, StepLog
 from tapehead.status import from_step_error
@@ -33,6 +33,7 @@ class StepStream:
         self.latest_open: StreamOpened | None = None
         self._connection = connection
         self._opening = opening
+        self._overloaded = Patience(connection.reconnect_timeout)  # with a server that refuses a step for want of room
         self._answers: dict[Message, asyncio.Future[StepResult]] = {}
         self._failure: TapeheadError | None = None
         self._work = asyncio.Event()  # there may be something to write
@@ -118,7 +119,8 @@ class StepStream:
             if self.latest_open is not None:
                 patience.limit = self._connection.reconnect_timeout
             now = asyncio.get_running_loop().time()
-            delay = patience.next_delay(now, error.retry_after) if may_reconnect(error) else None
+            may = may_reopen(error, was_open=self.latest_open is not None)
+            delay = patience.next_delay(now, error.retry_after) if may else None
             if self._failure is not None or delay is None:
                 self._fail(error)
                 return
@@ -179,11 +181,23 @@ class StepStream:
         try:
             while True:
                 self._work.clear()
+                if self.log.overload is not None:
+                    await self._wait_for_room(self.log.overload)
                 while (message := self.log.next_to_send()) is not None:
                     await call.write(StreamStepsRequest(step=message.request()))
                 await self._work.wait()
         finally:  # where nothing is written, nothing is to be waited for
             call.cancel()
+
+    async def _wait_for_room(self, overload: OverCapacity) -> None:
+        delay = self._overloaded.next_delay(asyncio.get_running_loop().time(), overload.retry_after)
+        if delay is not None:
+            await asyncio.sleep(delay)
+            self.log.resend()
+            return
+        self.log.give_up()
+        self._settle()
+        self.notify()
 
     async def _say_goodbye(self, call: StepCall) -> None:
         """Ends the stream from this side, so that the server counts it as done rather than as cancelled."""
@@ -195,6 +209,7 @@ class StepStream:
 
     def _settle(self) -> None:
         for outcome in self.log.take_outcomes():
+            self._overloaded.reset()  # whatever it is, the line has moved
             future = self._answers.pop(outcome.message)
             if future.done():  # the caller no longer waits for it
                 continue

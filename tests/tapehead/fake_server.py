@@ -64,7 +64,7 @@ class Script:
     cut_after_answer_to: int | None = None
     end_after_answer_to: int | None = None  # with the status OK
     drain_after_answer_to: int | None = None
-    refuse: dict[int, StepError] = field(default_factory=dict)
+    overload: dict[int, int] = field(default_factory=dict)  # how often a step finds no room before it is taken
     fail: dict[int, StepError] = field(default_factory=dict)
     forge: dict[int, StepResult] = field(default_factory=dict)  # sent instead of the answer
     status: Status = field(default_factory=lambda: DRAINING)
@@ -227,6 +227,10 @@ class FakeServer(
             await self.hold.wait()
             if script.cut_before_commit_of == step.step:
                 raise script.status
+            if step.step == expected and script.overload.get(step.step, 0):
+                script.overload[step.step] -= 1
+                yield StreamStepsResponse(error=overload(step.step))
+                continue
             if step.step in script.fail or step.step != expected:
                 error = script.fail.pop(step.step, None) or StepError(
                     step=step.step,
@@ -419,6 +423,16 @@ class FakeServer(
         return server_service_pb2.GetStatisticsResponse(
             committed_step_count=steps, live_session_count=len(self.sessions)
         )
+
+
+def overload(step: int) -> StepError:
+    return StepError(
+        step=step,
+        code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
+        reason="OVER_CAPACITY",
+        message="full",
+        metadata={"retry_after_seconds": "0.010"},
+    )
 
 
 def _model(model_id: str) -> model_service_pb2.Model:

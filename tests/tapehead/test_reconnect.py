@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from tapehead import errors
-from tapehead.reconnect import Patience, may_reconnect
+from tapehead.reconnect import Patience, may_reconnect, may_reopen
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,13 @@ def test_what_the_application_has_to_decide(error: errors.TapeheadError):
     assert not may_reconnect(error)
 
 
+def test_only_a_session_that_was_open_waits_for_room():
+    assert may_reopen(errors.OverCapacity("full"), was_open=True)
+    assert not may_reopen(errors.OverCapacity("full"), was_open=False)
+    assert may_reopen(errors.Draining("draining"), was_open=False)
+    assert not may_reopen(errors.SessionReplaced("another"), was_open=True)
+
+
 def test_delays_are_jittered_and_bounded():
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -60,8 +67,14 @@ def test_delays_are_jittered_and_bounded():
     assert delays[0] <= 0.1
 
 
-def test_the_servers_own_suggestion_is_the_least():
-    assert Patience(60).next_delay(0.0, retry_after=3.0) == 3.0
+def test_the_servers_own_suggestion_is_the_least_and_jittered_too():
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    patience = Patience(60, rng=random.Random(seed))
+    delays = [patience.next_delay(0.0, retry_after=3.0) for _ in range(100)]
+
+    assert all(delay is not None and 3.0 <= delay <= 3.75 for delay in delays)
+    assert len(set(delays)) > 50
 
 
 def test_patience_ends_and_is_never_overdrawn():

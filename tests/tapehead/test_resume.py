@@ -7,6 +7,7 @@ import random
 import pytest
 
 from tapehead.errors import (
+    ModelNonFinite,
     OverCapacity,
     ProtocolViolation,
     SessionReplaced,
@@ -109,9 +110,9 @@ class TestFailedSteps:
         sent(log)
         log.answered(answer(1, "a"))
 
-        log.failed(2, OverCapacity("full"))
+        log.failed(2, ModelNonFinite("nan"))
 
-        assert results(log) == [(1, "answer"), (2, "OverCapacity"), (3, "StepGap")]
+        assert results(log) == [(1, "answer"), (2, "ModelNonFinite"), (3, "StepGap")]
         assert log.next_step == 2
 
     def test_refusals_of_what_was_pipelined_are_swallowed_and_the_resend_is_answered(self):
@@ -119,7 +120,7 @@ class TestFailedSteps:
         for content in "abc":
             add(log, content)
         sent(log)
-        log.failed(1, OverCapacity("full"))
+        log.failed(1, ModelNonFinite("nan"))
         log.take_outcomes()
         add(log, "a")
         assert sent(log) == [1]
@@ -134,12 +135,12 @@ class TestFailedSteps:
         log = fresh()
         add(log, "a"), sent(log), add(log, "b")
 
-        log.failed(1, OverCapacity("full"))
+        log.failed(1, ModelNonFinite("nan"))
 
-        assert results(log) == [(1, "OverCapacity"), (2, "StepGap")]
+        assert results(log) == [(1, "ModelNonFinite"), (2, "StepGap")]
         add(log, "a"), sent(log)
-        log.failed(1, OverCapacity("full"))
-        assert results(log) == [(1, "OverCapacity")]
+        log.failed(1, ModelNonFinite("nan"))
+        assert results(log) == [(1, "ModelNonFinite")]
 
     def test_step_zero_stands_for_the_oldest_in_flight(self):
         log = fresh()
@@ -159,7 +160,7 @@ class TestFailedSteps:
     def test_a_new_stream_owes_no_refusals_of_the_old_one(self):
         log = fresh()
         add(log, "a"), add(log, "b"), sent(log)
-        log.failed(1, OverCapacity("full"))
+        log.failed(1, ModelNonFinite("nan"))
         log.opened(opened(0))
         log.take_outcomes()
         add(log, "a"), sent(log)
@@ -416,8 +417,8 @@ class TestWindow:
 class _Store:
     """Commits what a log sends, and hands answers back or loses them."""
 
-    def __init__(self, log: StepLog, window: int) -> None:
-        self.log, self.window = log, window
+    def __init__(self, log: StepLog, window: int, rng: random.Random) -> None:
+        self.log, self.window, self.rng = log, window, rng
         self.kept: list[StepResult] = []
         self.wire: list[Message] = []
         self.outcomes: list[tuple[int, str]] = []
@@ -431,6 +432,18 @@ class _Store:
         message = self.log.next_to_send()
         if message is not None:
             self.wire.append(message)
+
+    def refuse(self) -> None:
+        """Has no room for the next message, so that those behind it are ahead of their turn."""
+        first, *behind = self.wire
+        self.wire.clear()
+        self.log.failed(first.step, OverCapacity("full"))
+        for message in behind:
+            if self.rng.random() < 0.3:  # what waited is sent again before its refusals are read
+                self.log.resend()
+                self.take()
+            self.log.failed(message.step, StepGap("ahead"))
+        assert results(self.log) == []
 
     def commit(self) -> StepResult:
         message = self.wire.pop(0)
@@ -455,12 +468,12 @@ class _Store:
 
 @pytest.mark.parametrize("window", [1, 3, 16])
 def test_random_losses_never_lose_repeat_or_reorder_a_step(window: int):
-    """A model of the server with random cuts: its inputs end up as given, each answered once, in order."""
+    """A model of the server with random cuts and overloads: each input ends up taken and answered once, in order."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
     log = fresh(window=window)
-    store = _Store(log, window)
+    store = _Store(log, window, rng)
     given: list[int] = []
 
     for _ in range(3000):
@@ -468,6 +481,10 @@ def test_random_losses_never_lose_repeat_or_reorder_a_step(window: int):
         if max(1, count) <= window and log.has_room(max(1, count)) and rng.random() < 0.5:
             given.append(add(log, f"{len(given)}", count).step)
         store.take()
+        if store.wire and rng.random() < 0.1:
+            store.refuse()
+        if rng.random() < 0.5:
+            log.resend()
         if store.wire and rng.random() < 0.7:
             result = store.commit()
             if rng.random() < 0.8:

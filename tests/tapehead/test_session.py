@@ -17,13 +17,13 @@ ROWS = [[float(n), 1.0] for n in range(1, 21)]
 SUMS = np.cumsum(np.array(ROWS, np.float32), axis=0)
 
 
-def overload(step: int) -> StepError:
+def refusal(step: int) -> StepError:
     return StepError(
         step=step,
-        code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
-        reason="OVER_CAPACITY",
-        message="full",
-        metadata={"retry_after_seconds": "0.500"},
+        code=grpc.StatusCode.INTERNAL.value[0],
+        reason="MODEL_NON_FINITE",
+        message="not finite",
+        metadata={"output": "y"},
     )
 
 
@@ -144,14 +144,14 @@ class TestFailedSteps:
     async def test_a_refused_step_raises_and_the_session_goes_on_with_its_number(
         self, server: FakeServer, client: aio.Client
     ):
-        server.scripts.append(Script(fail={2: overload(2)}))
+        server.scripts.append(Script(fail={2: refusal(2)}))
         async with client.session("adder") as session:
             await session.step(ROWS[0])
-            with pytest.raises(errors.OverCapacity) as caught:
+            with pytest.raises(errors.ModelNonFinite) as caught:
                 await session.step(ROWS[1])
             result = await session.step(ROWS[1])
 
-        assert caught.value.retry_after == 0.5
+        assert caught.value.metadata == {"output": "y"}
         assert (result.step, len(server.opens)) == (2, 1)
         np.testing.assert_array_equal(result.output, SUMS[1])
 
@@ -159,10 +159,10 @@ class TestFailedSteps:
     async def test_nothing_that_comes_behind_it_takes_its_number(
         self, server: FakeServer, client: aio.Client, window: int
     ):
-        server.scripts.append(Script(fail={3: overload(3)}))
+        server.scripts.append(Script(fail={3: refusal(3)}))
         async with client.session("adder", "s", window=window) as session:
             outputs: list[np.ndarray] = []
-            with pytest.raises(errors.OverCapacity):
+            with pytest.raises(errors.ModelNonFinite):
                 await collect(session, into=outputs)
             await collect(session, ROWS[2:], into=outputs)
 
@@ -170,14 +170,14 @@ class TestFailedSteps:
         assert len(server.opens) == 1
 
     async def test_a_stream_whose_reader_is_slow_sends_nothing_behind_it(self, server: FakeServer, client: aio.Client):
-        server.scripts.append(Script(fail={3: overload(3)}))
+        server.scripts.append(Script(fail={3: refusal(3)}))
         async with client.session("adder", "s", window=4) as session:
             results = session.stream(ROWS)
             for _ in range(2):
                 await anext(results)
                 for _ in range(5):  # the refusal arrives while the reader does something else
                     await client.server()
-            with pytest.raises(errors.OverCapacity):
+            with pytest.raises(errors.ModelNonFinite):
                 await anext(results)
             assert session.next_step == 3
 
@@ -187,12 +187,12 @@ class TestFailedSteps:
     async def test_steps_that_wait_for_room_behind_it_are_not_taken_either(
         self, server: FakeServer, client: aio.Client, window: int
     ):
-        server.scripts.append(Script(fail={1: overload(1)}))
+        server.scripts.append(Script(fail={1: refusal(1)}))
         async with client.session("adder", "s", window=window) as session:
             ends = await asyncio.gather(*(session.step(row) for row in ROWS[:5]), return_exceptions=True)
             assert session.next_step == 1
 
-        assert [type(end) for end in ends] == [errors.OverCapacity] + [errors.StepGap] * 4
+        assert [type(end) for end in ends] == [errors.ModelNonFinite] + [errors.StepGap] * 4
         assert server.sessions["s"].inputs == []
 
     async def test_an_answer_to_another_input_is_never_given(self, server: FakeServer, client: aio.Client):
