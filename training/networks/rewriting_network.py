@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .memory_network import MemoryNetwork
 
+Told = tuple[Tensor, Tensor, Tensor]  # memory, present, times: what a network's forward takes
 LEAST = 1e-3  # of a hop's weight on the sentences; below it the weights shown fade instead of being blown up
 
 
@@ -117,41 +118,38 @@ class JointNetwork(nn.Module):
         """Both networks' vectors of a question [..., words]: [..., size] and [..., residual size]."""
         return self.rewriting.encode(question), self.residual.encode_question(question)
 
-    def parts(
-        self,
-        memory: tuple[Tensor, Tensor],
-        present: Tensor,
-        times: Tensor,
-        question: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scores y of the rewriting network, what is added to them, and where the hops of both looked.
+    def parts(self, large: Told, small: Told, question: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scores y of the rewriting network, what is added to them, and where the hops of each of the two looked.
 
-        The residual network sees the newest sentences only: a part of its memory, which may be shorter than the other.
+        Both are given what they were told, with their own vectors of it; the residual network may be given less.
         The gate reads the question's vector without teaching it, so that the rewriting network learns as if alone.
         """
-        y, looks = self.rewriting(memory[0], present, times, question[0])
-        first = present.shape[1] - memory[1].shape[1]
-        recent = present & (times <= self.residual.memory)
-        b, residual_looks = self.residual(memory[1], recent[:, first:], times[:, first:], question[1])
-        added = torch.sigmoid(self.gate(question[0].detach())) * b
-        return y, added, looks, nn.functional.pad(residual_looks, (first, 0))
+        y, looks = self.rewriting(*large, question[0])
+        memory, present, times = small
+        b, residual_looks = self.residual(memory, present & (times <= self.residual.memory), times, question[1])
+        return y, torch.sigmoid(self.gate(question[0].detach())) * b, looks, residual_looks
 
     def forward(
         self, memory: tuple[Tensor, Tensor], present: Tensor, times: Tensor, question: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Scores of the answers [batch, answers], and where the question looked at each hop [batch, hops, slots].
 
-        memory: both networks' vectors, [batch, slots, size] and [batch, the same or fewer, kept, residual size];
-        present and times as in the parts; question: both networks' vectors of it.
-
-        Each hop's weights over the sentences sum to 1. They are those of both networks, each as far as it decided the
-        answer; once the residual network has no more hops, those of its last one.
+        memory: both networks' vectors, [batch, slots, size] and [batch, slots, kept, residual size]; present and times
+        as in the parts; question: both networks' vectors of it.
         """
-        y, added, looks, residual_looks = self.parts(memory, present, times, question)
+        y, added, *looks = self.parts((memory[0], present, times), (memory[1], present, times), question)
+        return y + added, self.seen(y, added, *looks)
+
+    def seen(self, y: Tensor, added: Tensor, looks: Tensor, residual_looks: Tensor) -> Tensor:
+        """Where the question looked at each hop [batch, hops, slots], each hop's weights summing to 1.
+
+        Those of both networks, each as far as it decided the answer; once the residual network has no more hops, those
+        of its last one.
+        """
         share = decided(y, added).unsqueeze(-1)  # [batch, 1, 1]
         hops = torch.arange(self.rewriting.hops).clamp(max=self.residual.hops - 1)
         looks = looks / looks.sum(-1, keepdim=True).clamp(min=LEAST)
-        return y + added, looks + share * (residual_looks[:, hops] - looks)
+        return looks + share * (residual_looks[:, hops] - looks)
 
 
 def decided(y: Tensor, added: Tensor) -> Tensor:

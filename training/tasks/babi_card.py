@@ -32,13 +32,13 @@ where the residual's hops looked by how far each of the two decided the answer. 
 percent, for which the n sentences with the largest mean weight are exactly the n that decide; `support_first`: for
 which the first is one of them.
 
+Words that the network does not know mean nothing to it: they become a vector of zeros. It has only ever seen the 145
+words and the phrasing of these tasks; what it answers to anything else is a guess, whatever its probability.
+
 ## Order of learning
 
 Tasks 17 (position) and 19 (path finding) are learned last. Once the others are solved (update 12,500 of seed 1) the
 recipe shows solved tasks a third as often and these two twice as often: task 19 went from 60 % to 1 % wrong within
 4,000 updates. Version 1 comes from a run that was interrupted and resumed, and this schedule was decided on the way; a
 run that starts afresh follows the same one but has other bits.
-
-Words that the network does not know mean nothing to it: they become a vector of zeros. It has only ever seen the 145
-words and the phrasing of these tasks; what it answers to anything else is a guess, whatever its probability.
 """

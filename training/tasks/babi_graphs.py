@@ -38,25 +38,39 @@ class Tell(nn.Module):
 
 
 class Ask(nn.Module):
-    """Answers a question about what was told; the state stays as it is."""
+    """Answers a question about what was told; the state stays as it is.
 
-    times: Tensor  # [1, slots]
+    The hops run over as many slots as the longest story of the batch fills: most stories are short.
+    """
 
     def __init__(self, network: JointNetwork) -> None:
         super().__init__()
         self.network = network
-        slots = network.rewriting.memory
-        self.register_buffer("times", torch.arange(slots, 0, -1).unsqueeze(0), persistent=False)
 
     def forward(self, question: Tensor, memory: Tensor, residual: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """question [batch, words] and the state -> probabilities [batch, answers], attention [batch, hops, slots]."""
-        asked = self.network.encode_question(question)
-        present = self.times <= length  # [batch, slots]; length is [batch, 1]
-        times = self.times.expand(memory.shape[0], -1)
-        kept = self.network.residual
+        network, (batch, slots) = self.network, memory.shape[:2]
+        told = int(length.max().clamp(1, slots).item())
+        # What the exporter cannot know by itself.
+        torch._check(told >= 1)  # type: ignore[no-untyped-call]
+        torch._check(told <= slots)  # type: ignore[no-untyped-call]
+        kept = network.residual
         small = residual.reshape(-1, kept.memory, len(kept.tables), kept.size)
-        scores, looks = self.network((memory, small), present, times, asked)
-        return torch.softmax(scores, dim=-1), looks
+        y, added, looks, residual_looks = network.parts(
+            (memory[:, slots - told :], *_ages(told, length)),
+            (small, *_ages(kept.memory, length)),
+            network.encode_question(question),
+        )
+        unused = memory.new_zeros(batch, network.rewriting.hops, slots)[:, :, told:]
+        looks = torch.cat([unused, looks], dim=-1)
+        residual_looks = nn.functional.pad(residual_looks, (slots - kept.memory, 0))
+        return torch.softmax(y + added, dim=-1), network.seen(y, added, looks, residual_looks)
+
+
+def _ages(slots: int, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the newest `slots` slots are filled, and how long ago: two of [batch, slots]; length is [batch, 1]."""
+    times = (slots - torch.arange(slots)).unsqueeze(0)
+    return times <= length, times.expand(length.shape[0], -1)
 
 
 class Answer(nn.Module):

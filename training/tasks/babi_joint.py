@@ -102,8 +102,12 @@ class JointExperiment(BabiExperiment):
             return nn.functional.cross_entropy(b, batch.answer)
         batch = self.next_batch()
         (large, small), question = vectors(self.joint, batch)
-        small = small[:, -self.joint.residual.memory :]
-        y, added, *_ = self.joint.parts((large, small), batch.present, batch.times, question)
+        first = max(0, batch.present.shape[1] - self.joint.residual.memory)
+        y, added, *_ = self.joint.parts(
+            (large, batch.present, batch.times),
+            (small[:, first:], batch.present[:, first:], batch.times[:, first:]),
+            question,
+        )
         both = nn.functional.cross_entropy(y.detach() + added, batch.answer)
         return nn.functional.cross_entropy(y, batch.answer) + both
 

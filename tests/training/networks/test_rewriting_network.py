@@ -89,7 +89,7 @@ def test_the_residual_does_not_teach_the_rewriting_network() -> None:
     joint = JointNetwork(net, MemoryNetwork(words=11, answers=3, sentence_words=4, size=6, memory=2))
     memory, question = joint.encode(STORY), joint.encode_question(QUESTION)
 
-    _, added, *_ = joint.parts((memory[0], memory[1][:, -2:]), PRESENT, TIMES, question)
+    _, added, *_ = joint.parts((memory[0], PRESENT, TIMES), (memory[1], PRESENT, TIMES), question)
     added.sum().backward()
 
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -100,8 +100,9 @@ def test_the_residual_sees_its_newest_sentences_only() -> None:
     joint = JointNetwork(rewriting(), MemoryNetwork(words=11, answers=3, sentence_words=4, size=6, memory=2))
     memory, question = joint.encode(STORY), joint.encode_question(QUESTION)
 
-    whole = joint(memory, PRESENT, TIMES, question)[0]
-    newest = joint((memory[0], memory[1][:, -2:]), PRESENT, TIMES, question)[0]
+    large = (memory[0], PRESENT, TIMES)
+    _, whole, *_ = joint.parts(large, (memory[1], PRESENT, TIMES), question)
+    _, newest, *_ = joint.parts(large, (memory[1][:, -2:], PRESENT[:, -2:], TIMES[:, -2:]), question)
 
     assert torch.allclose(whole, newest, atol=1e-6)
 

@@ -199,6 +199,22 @@ def test_telling_and_asking_answers_like_the_whole_story(stories: Path, sentence
     assert not attention[:, :, :-sentences].any()
 
 
+def test_questions_about_stories_of_all_lengths_share_a_batch(stories: Path) -> None:
+    experiment = build(joint_config(stories))
+    assert isinstance(experiment, JointExperiment)
+    ask = modules(experiment.joint)["ask"]
+    torch.manual_seed(4)
+    question, memory, residual = torch.randint(1, 9, (5, 12)), torch.randn(5, 7, 8), torch.randn(5, 3, 12)
+    length = torch.tensor([[0], [1], [4], [7], [30]])
+
+    together = ask(question, memory, residual, length)
+
+    for row in range(5):
+        one = slice(row, row + 1)
+        for batched, alone in zip(together, ask(question[one], memory[one], residual[one], length[one]), strict=True):
+            assert torch.allclose(batched[one], alone, atol=1e-5)
+
+
 def test_the_oldest_sentence_is_forgotten(stories: Path) -> None:
     experiment = build(joint_config(stories))
     assert isinstance(experiment, JointExperiment)
