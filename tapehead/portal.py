@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -52,13 +52,13 @@ class Portal:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the loop and waits for it; an interrupted wait cancels it and waits for its end."""
-        has_ended = threading.Event()
-        future: Future[T] = asyncio.run_coroutine_threadsafe(_signalled(coroutine, has_ended), self._loop)
+        call = _Call(coroutine)
         try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            has_ended.wait(CANCEL_TIMEOUT)
+            self._loop.call_soon_threadsafe(call.start)
+            return call.result.result()
+        except BaseException:  # an interrupt may come while the loop is being woken, which then has the call already
+            self._loop.call_soon_threadsafe(call.cancel)
+            call.has_ended.wait(CANCEL_TIMEOUT)
             raise
 
     def iterate(self, elements: AsyncIterator[T]) -> Iterator[T]:
@@ -116,11 +116,35 @@ class Portal:
             raise value
 
 
-async def _signalled(coroutine: Coroutine[Any, Any, T], has_ended: threading.Event) -> T:
-    try:
-        return await coroutine
-    finally:
-        has_ended.set()
+class _Call(Generic[T]):
+    """A coroutine that another thread waits for; its methods are the loop's."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.result: Future[T] = Future()
+        self.has_ended = threading.Event()
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+
+    def start(self) -> None:
+        if not self.has_ended.is_set():
+            self._task = asyncio.ensure_future(self._coroutine)
+            self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._coroutine.close()
+            self.has_ended.set()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.result.cancel()
+        elif (error := task.exception()) is not None:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(task.result())
+        self.has_ended.set()
 
 
 async def _next(elements: AsyncIterator[T]) -> Any:
