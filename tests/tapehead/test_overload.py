@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.request
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from tapehead import aio, errors
 from tapehead.errors import ModelNonFinite, OverCapacity, StepGap
+from tests.end_to_end.server_process import ServerProcess
 from tests.tapehead.fake_server import FakeServer, Script, Status
 from tests.tapehead.test_resume import add, answer, fresh, opened, results, sent
 from tests.tapehead.test_session import ROWS, SUMS, collect, refusal
@@ -239,3 +242,31 @@ class TestSessions:
 
         with pytest.raises(errors.SessionClosed):
             await step
+
+
+def page(address: str) -> str:
+    with urllib.request.urlopen(address) as reply:
+        return reply.read().decode()
+
+
+@pytest.mark.end_to_end
+async def test_sessions_that_outnumber_the_places_of_a_real_server_all_finish(tmp_path: Path) -> None:
+    """Each gets the answers that it gets alone, although the server refused steps of most of them."""
+    rows = np.zeros((12, 9), np.float32)
+    rows[:, :8] = np.random.default_rng(3).integers(0, 2, (12, 8))
+
+    with ServerProcess(tmp_path, "--max-waiting-steps", "3", store="memory:") as server:
+        async with aio.connect(server.grpc) as client:
+
+            async def streamed() -> list[np.ndarray]:
+                async with client.session("ntm-copy") as session:
+                    return [result.output async for result in session.stream(rows)]
+
+            async with client.session("ntm-copy") as session:
+                alone = [(await session.step(row)).output for row in rows]
+            together = await asyncio.gather(*(streamed() for _ in range(6)))
+        metrics = await asyncio.to_thread(page, f"http://{server.metrics}/metrics")
+
+    for outputs in together:
+        np.testing.assert_array_equal(outputs, alone)
+    assert 'tapehead_rejections_total{reason="OVER_CAPACITY"}' in metrics
