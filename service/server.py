@@ -44,6 +44,7 @@ log = logging.getLogger("tapehead.server")
 
 WATCH_SECONDS = 5.0  # between looks at the heads of attached sessions: how long a ghost may believe to be the writer
 EXPIRE_SECONDS = 60.0
+SETTLE_SECONDS = 10.0  # at the end, for the commits in flight
 EXPIRE_AT_ONCE = 1000  # sessions
 GAUGE_SECONDS = 0.5
 CALLS_MARGIN = 1000  # for health, reflection, and those who are about to hear that they are too many
@@ -99,7 +100,7 @@ class Server:
         live = Live(self.store, self.repository.get, engine.pool_of, limit=settings.max_live_sessions)
         lifecycle = Lifecycle(self.store, live, self.repository, engine.intake, self._clock, default_ttl=settings.ttl)
         self._keep_running("engine", engine.run())
-        self._parts.push_async_callback(engine.wait_empty)
+        self._parts.push_async_callback(_within, SETTLE_SECONDS, engine.wait_empty)
         self._keep_running("watch", _every(WATCH_SECONDS, lifecycle.watch))
         self._keep_running("expiry", _every(EXPIRE_SECONDS, lambda: lifecycle.expire(EXPIRE_AT_ONCE)))
         self._keep_running("lag", watch_loop(self._metrics.loop_lagged))
@@ -275,6 +276,15 @@ async def _every(seconds: float, act: Callable[[], Coroutine[Any, Any, object]])
         except TapeheadError as error:
             log.warning("%s", error.message)  # the store is away, say; the next time may go better
         await asyncio.sleep(seconds)
+
+
+async def _within(seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Lets a part of the end take so long and no longer: a store that hangs must not keep the process."""
+    try:
+        async with asyncio.timeout(seconds):
+            await act()
+    except TimeoutError:
+        log.error("what was accepted is not settled after %g s; its callers will find out by repeating it", seconds)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -50,8 +50,6 @@ class QuestionService:
         incarnation = incarnation_of(request.incarnation)
         model = await self._calls.model_of(key, incarnation)
         told = TextCodec(model, self._limits).sentences(request.sentences, "sentences")
-        # A sentence is a step, so the number of the last one is the length of the story.
-        forgotten_sentences(request.step - 1 + len(told.ids), model.manifest.question_answering)
         message = StepMessage(
             first_step=request.step,
             step_count=len(request.sentences),

@@ -87,6 +87,7 @@ def _open_spec(message: pb.StreamOpen) -> OpenSpec:
         previous_client_id=message.previous_client_id,
         create=create_spec(message.create) if message.HasField("create") else None,
         strict_fingerprint=message.strict_fingerprint,
+        suits=lambda model: StepCodec(model, message.outputs),
     )
 
 

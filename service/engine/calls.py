@@ -11,6 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from tapehead.v1.manifest_pb2 import QuestionAnswering
+
 from ..errors import (
     DeadlineExceeded,
     OutcomeUnknown,
@@ -18,6 +20,7 @@ from ..errors import (
     StateConflict,
     StepGap,
     TapeheadError,
+    TooLong,
 )
 from ..hosting.model import Model
 from ..sessions.hashing import rewind_hash
@@ -30,6 +33,7 @@ from .commits import LostRace
 from .intake import Intake, span_of
 from .work import REWIND, ReadWork, StepWork
 
+TELL = "tell"
 MAX_ROUNDS = 16  # through the table, for a session that others keep moving
 
 
@@ -129,6 +133,7 @@ class Calls:
                 if isinstance(verdict, Stored):
                     answer = await self._intake.stored_answer(live, verdict)
                 else:
+                    _check_story(live, message)
                     work = self._intake.accept(live, message, span_of(message), origin=None, client_id=client_id)
                     accepted.append(work)
                     answer = await asyncio.shield(work.answer)
@@ -185,3 +190,13 @@ class Calls:
         except asyncio.CancelledError:
             self._intake.withdraw(work)
             raise
+
+
+def _check_story(live: LiveSession, message: StepMessage) -> None:
+    """Raises TooLong for sentences that a model which forgets nothing has no room for."""
+    rules = live.model.manifest.question_answering
+    if message.entry != TELL or rules.story_overflow == QuestionAnswering.STORY_OVERFLOW_FORGET_OLDEST:
+        return
+    length = live.told + sum(work.span.step_count for work in live.works) + message.length
+    if length > rules.memory_sentences:
+        raise TooLong("sentences of the story, for this model's memory", rules.memory_sentences, length)

@@ -82,8 +82,10 @@ class Repository:
 
 
 def find_bundles(folder: Path) -> list[Path]:
-    """Returns the bundles' folders: every `<model_id>/<version>/` with a manifest."""
-    return sorted(place.parent for place in folder.glob(f"*/*/{MANIFEST_NAME}"))
+    """Returns the bundles' folders: every `<model_id>/<version>/` with a manifest; none whose name begins with a dot,
+    which is how a bundle is called while it is written."""
+    places = (place.parent for place in folder.glob(f"*/*/{MANIFEST_NAME}"))
+    return sorted(place for place in places if not place.name.startswith("."))
 
 
 def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder: Path | None = None) -> Model:

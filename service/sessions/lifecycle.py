@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,6 +55,7 @@ class OpenSpec:
     previous_client_id: str = ""
     create: CreateSpec | None = None
     strict_fingerprint: bool = False
+    suits: Callable[[Model], object] | None = None  # raises where the stream is not for such a model
 
 
 class Lifecycle:
@@ -205,6 +206,8 @@ class Lifecycle:
             if isinstance(found, Head) or spec.create is None or spec.incarnation is not None:
                 return Key(owner, spec.session_id)
         assert spec.create is not None
+        if spec.suits is not None and spec.create.model_id:
+            spec.suits(self._repository.get(spec.create.model_id, spec.create.model_version))
         try:
             key, _ = await self._creation.create(owner, replace(spec.create, session_id=spec.session_id))
         except SessionExists:
@@ -212,6 +215,8 @@ class Lifecycle:
         return key
 
     def _check(self, key: Key, head: Head, model: Model, spec: OpenSpec) -> None:
+        if spec.suits is not None:
+            spec.suits(model)
         wanted = spec.create
         if (
             wanted is not None

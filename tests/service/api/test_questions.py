@@ -153,12 +153,6 @@ async def test_a_story_of_known_words_has_no_unknown_ones(served: Served) -> Non
     assert list(response.unknown_words) == []
 
 
-async def test_a_model_that_does_not_forget_is_told_no_more_than_it_remembers(served: Served) -> None:
-    served.calls.model = question_model()
-
-    assert await reason_of(served.questions.Tell(pb.TellRequest(session_id="s", step=3, sentences=STORY))) == "TOO_LONG"
-
-
 async def test_a_sequence_model_can_be_told_nothing(served: Served) -> None:
     request = pb.TellRequest(session_id="s", step=1, sentences=STORY)
 

@@ -14,6 +14,7 @@ from service.errors import (
     InvalidField,
     ModelMismatch,
     ModelNotFound,
+    NotSupported,
     SessionExists,
     SessionExpired,
     SessionNotFound,
@@ -22,6 +23,7 @@ from service.errors import (
     StateRegressed,
     TapeheadError,
 )
+from service.hosting.model import Model
 from service.sessions.lifecycle import CreateSpec, OpenSpec
 from service.store.base import Durability, Key
 from service.store.memory import MemoryStore
@@ -224,6 +226,20 @@ async def test_refused_opens_fence_nobody() -> None:
         assert (await server.lifecycle.get(key, None)).head.epoch == 1
         assert not stream.ended.done()
         assert float((await stream.submit(step_message(4, 1.0))).outputs["y"][0]) == 4.0
+
+
+async def test_a_model_that_does_not_suit_the_stream_is_refused_before_anybody_is_fenced() -> None:
+    server = memory_server()
+    key = await server.create("s")
+
+    def suits(model: Model) -> None:
+        raise NotSupported(f"not for {model.model_id}")
+
+    await raises(NotSupported, server, session_id="s", suits=suits)
+    await raises(NotSupported, server, session_id="t", create=CreateSpec(model_id="accumulator"), suits=suits)
+
+    assert (await server.lifecycle.get(key, None)).head.epoch == 0
+    await raises(SessionNotFound, server, session_id="t")
 
 
 async def test_another_fingerprint_is_reported_and_refused_only_to_the_strict() -> None:
