@@ -7,6 +7,7 @@ hops. `answer` takes a whole story at once and gives the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class Ask(nn.Module):
     def forward(self, question: Tensor, memory: Tensor, residual: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """question [batch, words] and the state -> probabilities [batch, answers], attention [batch, hops, slots]."""
         network, (batch, slots) = self.network, memory.shape[:2]
-        told = int(length.max().clamp(1, slots).item())
+        told = cast(int, length.max().clamp(1, slots).item())  # no int(): the exporter follows the number
         # What the exporter cannot know by itself.
         torch._check(told >= 1)  # type: ignore[no-untyped-call]
         torch._check(told <= slots)  # type: ignore[no-untyped-call]

@@ -47,6 +47,13 @@ def test_empty_slots_do_not_matter() -> None:
     assert not padded_looks[:, :, :3].any()
 
 
+def test_the_empty_and_the_unknown_word_mean_nothing() -> None:
+    net = rewriting()
+
+    assert torch.equal(net.encode(torch.tensor([2, 0, 3, 0])), net.encode(torch.tensor([2, 1, 3, 0])))
+    assert not net.encode(torch.tensor([1, 1, 0, 0])).any()
+
+
 def test_only_differences_in_time_count() -> None:
     net = rewriting()
     memory, question = net.encode(STORY), net.encode(QUESTION)
