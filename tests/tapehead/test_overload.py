@@ -186,9 +186,15 @@ class TestSessions:
 
             np.testing.assert_array_equal(outputs, SUMS[:2])
             assert (caught.value.retry_after, session.next_step) == (0.01, 3)
-            assert server.received.count(3) > 1
-            with pytest.raises(OverCapacity):  # each step is waited for anew
+            sent_count = server.received.count(3)
+            with pytest.raises(OverCapacity):
                 await session.step(ROWS[2])
+            assert server.received.count(3) > sent_count + 1 > 2, "a later attempt is waited for as the first was"
+
+    async def test_patience_begins_anew_with_every_answer(self, server: FakeServer):
+        server.scripts.append(Script(overload=dict.fromkeys(range(1, 21), 1)))  # a wait of 50 ms or more for each step
+        async with aio.connect(server.address, reconnect_timeout=0.3) as client, client.session("adder") as session:
+            np.testing.assert_array_equal(await collect(session), SUMS)
 
     async def test_a_step_that_was_given_up_can_be_taken_later(self, server: FakeServer):
         script = Script(overload={3: FOR_EVER})
