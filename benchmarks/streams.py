@@ -1,6 +1,6 @@
 """Streamed single steps of the NTM against a bare echo of the same messages, both measured alternately in one run.
 
-    python -m benchmarks.streams [--seconds 2] [--rounds 3]
+    python -m benchmarks.streams [--seconds 2] [--rounds 3] [--chunk 32]
 
 The floor is a grpc.aio server on uvloop, with the service's own channel options, that parses each request and answers
 with a message of the same shape, computing and storing nothing. Both servers face the same closed-loop client process,
@@ -41,7 +41,6 @@ MIN_REPLY_BYTES = 60  # a step's answer has 8 floats and a hash of 32 bytes; an 
 
 
 async def echo_stream(requests, context):  # type: ignore[no-untyped-def]  # grpc gives these no types
-    output = Tensor(name="y", dtype=DATA_TYPE_FLOAT32, shape=[8], raw=bytes(32))
     async for request in requests:
         response = pb.StreamStepsResponse()
         if request.HasField("open"):
@@ -49,7 +48,9 @@ async def echo_stream(requests, context):  # type: ignore[no-untyped-def]  # grp
         else:
             result = response.result
             result.step = result.committed_step = request.step.step
-            result.outputs.append(output)
+            count = request.step.step_count
+            shape = [count, 8] if count else [8]
+            result.outputs.add(name="y", dtype=DATA_TYPE_FLOAT32, shape=shape, raw=bytes(32 * max(1, count)))
             result.input_hash = bytes(32)
         yield response
 
@@ -71,8 +72,11 @@ async def serve_echo(ready: Path) -> None:
 # --- the client -------------------------------------------------------------------------------------------------------
 
 
-async def drive(address: str, sessions: int, seconds: float) -> tuple[float, list[float]]:
-    """Steps so many sessions for so long, each waiting for its answer; steps/s and the latencies in seconds."""
+async def drive(address: str, sessions: int, seconds: float, chunk: int) -> tuple[float, list[float]]:
+    """Steps so many sessions for so long, each waiting for its answer; messages/s and the latencies in seconds.
+
+    `chunk` is the number of steps in a message; 0 for single steps without a time axis.
+    """
     latencies: list[float] = []
     end = time.perf_counter() + WARM_UP_SECONDS + seconds
     async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
@@ -84,13 +88,14 @@ async def drive(address: str, sessions: int, seconds: float) -> tuple[float, lis
             opening = pb.StreamOpen(session_id=f"bench-{os.getpid()}-{time.time_ns()}-{number}", create=create)
             await call.write(pb.StreamStepsRequest(open=opening).SerializeToString())
             await call.read()
-            x = np.random.default_rng(number).integers(0, 2, 9).astype("<f4").tobytes()
-            message = pb.StreamStepsRequest(
-                step=pb.StreamStep(inputs=[Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=[9], raw=x)])
-            )
-            step = 0
+            shape = [chunk, 9] if chunk else [9]
+            x = np.random.default_rng(number).integers(0, 2, shape).astype("<f4").tobytes()
+            tensor = Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=shape, raw=x)
+            message = pb.StreamStepsRequest(step=pb.StreamStep(step_count=chunk, inputs=[tensor]))
+            step = 1
             while (before := time.perf_counter()) < end:
-                message.step.step = step = step + 1
+                message.step.step = step
+                step += max(1, chunk)
                 await call.write(message.SerializeToString())
                 reply = await call.read()
                 after = time.perf_counter()
@@ -104,14 +109,14 @@ async def drive(address: str, sessions: int, seconds: float) -> tuple[float, lis
     return len(latencies) / seconds, latencies
 
 
-def measure(address: str, sessions: int, seconds: float) -> tuple[float, float]:
-    """Steps/s and the median latency in microseconds, from a process of its own."""
+def measure(address: str, sessions: int, seconds: float, chunk: int) -> tuple[float, float]:
+    """Messages/s and the median latency in microseconds, from a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (address, sessions, seconds))
+        return pool.apply(_measure, (address, sessions, seconds, chunk))
 
 
-def _measure(address: str, sessions: int, seconds: float) -> tuple[float, float]:
-    rate, latencies = uvloop.run(drive(address, sessions, seconds))
+def _measure(address: str, sessions: int, seconds: float, chunk: int) -> tuple[float, float]:
+    rate, latencies = uvloop.run(drive(address, sessions, seconds, chunk))
     return rate, median(latencies) * 1e6
 
 
@@ -146,6 +151,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is reported")
     parser.add_argument("--sessions", type=int, nargs="*", default=[1, 64])
+    parser.add_argument("--chunk", type=int, default=0, help="steps in a message; 0 for single steps")
     parser.add_argument("--serve-echo", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve_echo:
@@ -164,15 +170,17 @@ def main() -> None:
                 ready.unlink(missing_ok=True)
                 with process(command, ready) as address:
                     for sessions in arguments.sessions:
-                        result = measure(address, sessions, arguments.seconds)
+                        result = measure(address, sessions, arguments.seconds, arguments.chunk)
                         results.setdefault((kind, sessions), []).append(result)
-    print("| sessions | server | steps/s | of echo | p50 us | of echo |\n|---|---|---|---|---|---|")
+    steps = max(1, arguments.chunk)
+    print("| sessions | server | messages/s | of echo | steps/s | p50 us | of echo |\n|---|---|---|---|---|---|---|")
     for sessions in arguments.sessions:
         floor_rate, floor_p50 = (median(values) for values in zip(*results["echo", sessions], strict=True))
         for kind in servers:
             rate, p50 = (median(values) for values in zip(*results[kind, sessions], strict=True))
             print(
-                f"| {sessions} | {kind} | {rate:,.0f} | {rate / floor_rate:.2f} | {p50:,.0f} | {p50 / floor_p50:.1f} |"
+                f"| {sessions} | {kind} | {rate:,.0f} | {rate / floor_rate:.2f} | {rate * steps:,.0f} "
+                f"| {p50:,.0f} | {p50 / floor_p50:.1f} |"
             )
 
 

@@ -8,6 +8,7 @@ from ..errors import OverCapacity
 
 SHORTEST_RETRY = 0.01  # seconds
 LONGEST_RETRY = 5.0
+UNMEASURED_RETRY = 0.1  # while nothing is known of the rate, as in the first second
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,6 @@ def admit(waiting: int, steps: int, steps_per_second: float, limits: Limits) -> 
     """Raises OverCapacity, with the time that the line needs to move up by half, if the steps do not fit in it."""
     if waiting + steps <= limits.waiting_steps:
         return
-    wait = waiting / 2 / steps_per_second if steps_per_second > 0 else LONGEST_RETRY
+    wait = waiting / 2 / steps_per_second if steps_per_second > 0 else UNMEASURED_RETRY
     retry_after = min(max(wait, SHORTEST_RETRY), LONGEST_RETRY)
     raise OverCapacity("steps waiting on this server", limits.waiting_steps, retry_after=retry_after)
