@@ -17,7 +17,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .NOTPARALLEL:
-.PHONY: help serve demo test setup lint format proto breaking bench tools clean
+.PHONY: help serve demo test setup lint format proto breaking bench crash tools clean
 
 help: ## List these targets
 	@echo "Usage: make TARGET [ARGS='...']"
@@ -66,6 +66,9 @@ breaking: $(STAMPS)/test ## Compare the contracts with those of the branch main:
 bench: $(STAMPS)/test ## Measure streams and store, each beside its floor
 	@$(BIN)/python -m benchmarks.streams
 	@$(BIN)/python -m benchmarks.store
+
+crash: $(STAMPS)/test ## Kill a server at random instants, for minutes, and judge what its clients got (ARGS: --kills, --seed)
+	@$(BIN)/python -m tests.campaigns.crash $(ARGS)
 
 clean: ## Remove the virtual environment and every cache; sessions and models stay
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
