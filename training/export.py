@@ -5,6 +5,7 @@ python -m training export runs/ntm-copy-seed1 --version 1
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import shutil
@@ -87,7 +88,7 @@ def to_onnx(graphs: Graphs, entry: Entry) -> onnx.ModelProto:
             tuple(torch.from_numpy(array) for array in arrays),
             input_names=names[: len(arrays)],
             output_names=names[len(arrays) :],
-            dynamic_shapes=_dynamic_axes(graphs.manifest, entry),
+            dynamic_shapes=_dynamic_axes(graphs, entry),
             opset_version=graphs.opset,
             dynamo=True,
             verbose=False,
@@ -198,13 +199,17 @@ def _output_names(manifest: Manifest, entry: Entry) -> list[str]:
     return names + [state_output(tensor) for tensor in manifest.state] if entry.writes_state else names
 
 
-def _dynamic_axes(manifest: Manifest, entry: Entry) -> tuple[dict[int, Any], ...]:
+def _dynamic_axes(graphs: Graphs, entry: Entry) -> tuple[Any, ...]:
+    """Which axes are free, in the form of the module's arguments: a module may take its state as `*state`."""
     batch = torch.export.Dim("batch")
     axes: list[dict[int, Any]] = []
     for tensor in entry.inputs:
         free = {axis + 1: torch.export.Dim(f"{tensor.name}_{axis}") for axis, n in enumerate(tensor.shape) if n == -1}
         axes.append({0: batch, **free})
-    return tuple(axes + [{0: batch} for _ in manifest.state]) if entry.reads_state else tuple(axes)
+    state = tuple({0: batch} for _ in graphs.manifest.state) if entry.reads_state else ()
+    parameters = inspect.signature(graphs.modules[entry.name].forward).parameters.values()
+    starred = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    return (*axes, state) if starred else (*axes, *state)
 
 
 def _manifest(graphs: Graphs, name: str, version: int) -> Manifest:

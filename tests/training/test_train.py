@@ -11,7 +11,7 @@ import torch
 from training.checkpoint import read_tensors, write_tensors
 from training.errors import TrainingError
 from training.experiment import build
-from training.tasks.sequences import CopyExperiment
+from training.tasks.sequences import SequenceExperiment
 from training.train import train
 
 from .runs import rows, tiny_config
@@ -23,14 +23,14 @@ class Interrupted(Exception):
 
 def interrupt_at(update: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the loss of one update raise."""
-    original = CopyExperiment.loss
+    original = SequenceExperiment.loss
 
-    def loss(self: CopyExperiment, current: int) -> torch.Tensor:
+    def loss(self: SequenceExperiment, current: int) -> torch.Tensor:
         if current == update:
             raise Interrupted
         return original(self, current)
 
-    monkeypatch.setattr(CopyExperiment, "loss", loss)
+    monkeypatch.setattr(SequenceExperiment, "loss", loss)
 
 
 def test_a_run_leaves_configuration_metrics_weights_curve_and_result(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 def test_the_best_weights_are_kept_and_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([3.0, 1.0, 2.0])
-    monkeypatch.setattr(CopyExperiment, "validate", lambda self: {"score": next(scores)})
+    monkeypatch.setattr(SequenceExperiment, "validate", lambda self: {"score": next(scores)})
 
     result = train(tiny_config(tmp_path), tmp_path / "run")
 
@@ -137,7 +137,7 @@ def test_resume_refuses_another_configuration_and_an_empty_folder(tmp_path: Path
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CopyExperiment, "loss", lambda self, update: torch.tensor(float("nan"), requires_grad=True))
+    monkeypatch.setattr(SequenceExperiment, "loss", lambda self, update: torch.tensor(float("nan"), requires_grad=True))
 
     with pytest.raises(TrainingError, match="the loss of update 1 is nan"):
         train(tiny_config(tmp_path), tmp_path / "run")

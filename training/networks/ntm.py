@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .addressing import address, read, write
+from .stepped import Seen, SteppedNetwork
 
 HEAD_LIMIT = 20.0  # head outputs are clamped to this, so that no exponential overflows
 EMPTY = 1e-6  # what every cell of a new memory holds
@@ -25,6 +26,7 @@ PEAK = 10.0  # how far the initial weights (before their softmax) prefer locatio
 class NetworkOptions:
     """The [network] table of an NTM."""
 
+    kind: str = "ntm"
     inputs: int = 9
     outputs: int = 8
     controller: int = 100  # LSTM units
@@ -41,13 +43,30 @@ class NTMState(NamedTuple):
     cell: Tensor  # [B, C]: the LSTM's cell
 
 
-class NTM(nn.Module):
-    """One step is `step(x, state) -> (logits, state)`, a pure function."""
+MEANINGS = {
+    "memory": "the tape, transposed: width, locations",
+    "weights": "where the read head and the write head are: heads, locations",
+    "controller": "the LSTM's output, then the vector read",
+    "cell": "the LSTM's cell",
+}
 
-    def __init__(self, options: NetworkOptions) -> None:
+
+class NTM(SteppedNetwork):
+    """The machine; its initial controller state, vector read and head weights are learned."""
+
+    title = "a Neural Turing Machine"
+    state_meanings = MEANINGS
+
+    def __init__(self, options: NetworkOptions, where: str = "network") -> None:
         super().__init__()
         self.options = options
+        self.inputs, self.outputs = options.inputs, options.outputs
         units, width, locations = options.controller, options.width, options.locations
+        self.seen = (
+            Seen("read_weights", (1, locations), "heads, locations: where was read"),
+            Seen("write_weights", (1, locations), "heads, locations: where was written"),
+            Seen("tape", (locations, width), "locations, width: after the step"),
+        )
         # Keys, strengths and sharpenings, gates, shifts back and forward, each for both heads; then erase and add.
         self.sizes = [2 * width, 4, 2, 2, 2, width, width]
         self.lstm = nn.Linear(options.inputs + units + width, 4 * units)
@@ -77,10 +96,11 @@ class NTM(nn.Module):
             cell=self.initial_cell.expand(batch, -1),
         )
 
-    def step(self, x: Tensor, state: NTMState) -> tuple[Tensor, NTMState]:
-        """Takes one input [B, inputs] and gives the logits [B, outputs] and the next state."""
+    def observe(self, x: Tensor, state: NTMState) -> tuple[Tensor, NTMState, tuple[Tensor, ...]]:
+        """One step, with both heads' weightings and the tape as people read it: a row a location."""
         after = self.advance(x, state)
-        return self.output(after.controller), after
+        read_weights, write_weights = torch.split(after.weights, 1, dim=1)
+        return self.output(after.controller), after, (read_weights, write_weights, after.memory.transpose(1, 2))
 
     def advance(self, x: Tensor, state: NTMState) -> NTMState:
         """The next state; the output is a function of its `controller` alone."""
@@ -103,15 +123,6 @@ class NTM(nn.Module):
         vector = read(state.memory, read_weights)
         memory = write(state.memory, write_weights, torch.sigmoid(erase), torch.tanh(add))
         return NTMState(memory, weights, torch.cat([hidden, vector], dim=-1), cell)
-
-    def run(self, inputs: Tensor, state: NTMState | None = None) -> tuple[Tensor, NTMState]:
-        """Steps through inputs [T, B, inputs]; gives logits [T, B, outputs] and the last state."""
-        state = self.initial_state(inputs.shape[1]) if state is None else state
-        controllers = []
-        for x in inputs:
-            state = self.advance(x, state)
-            controllers.append(state.controller)
-        return self.output(torch.stack(controllers)), state
 
     def _control(self, x: Tensor, state: NTMState) -> tuple[Tensor, Tensor]:
         """One LSTM step on the input and what was read: (hidden, cell), each [B, C]."""

@@ -12,42 +12,34 @@ from tapehead.v1.manifest_pb2 import MODEL_KIND_SEQUENCE, Entry, EntryTensor, Ma
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32
 
 from ..experiment import Array, Call, Graphs
-from ..networks.ntm import NTM, NTMState
+from ..networks.stepped import SteppedNetwork
+from .sequence_task import Task
 
 RANDOM_SEED = 3_000_017
 RANDOM_STEPS, RANDOM_RUNS = 40, 5
-
-STATE_MEANINGS = {
-    "memory": "the tape, transposed: width, locations",
-    "weights": "where the read head and the write head are: heads, locations",
-    "controller": "the LSTM's output, then the vector read",
-    "cell": "the LSTM's cell",
-}
 
 
 class Step(nn.Module):
     """One step as it is served: probabilities, what can be looked at, and the next state."""
 
-    def __init__(self, network: NTM) -> None:
+    def __init__(self, network: SteppedNetwork) -> None:
         super().__init__()
         self.network = network
+        self._state = type(network.initial_state(1))
 
-    def forward(
-        self, x: Tensor, memory: Tensor, weights: Tensor, controller: Tensor, cell: Tensor
-    ) -> tuple[Tensor, ...]:
-        logits, state = self.network.step(x, NTMState(memory, weights, controller, cell))
-        read_weights, write_weights = torch.split(state.weights, 1, dim=1)
-        return torch.sigmoid(logits), read_weights, write_weights, state.memory.transpose(1, 2), *state
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        logits, after, seen = self.network.observe(x, self._state(*state))
+        return torch.sigmoid(logits), *seen, *after
 
 
-def ntm_graphs(
-    network: NTM, real: Sequence[Tensor], *, description: str, notes: str, figures: dict[str, bytes]
+def step_graphs(
+    network: SteppedNetwork, task: Task, real: Sequence[Tensor], *, notes: str, figures: dict[str, bytes]
 ) -> Graphs:
-    """The graphs of an NTM; `real` are input sequences [T, inputs], recorded as probes."""
+    """The graphs of a network on a task; `real` are input sequences [T, inputs], recorded as probes."""
     generator = torch.Generator().manual_seed(RANDOM_SEED)
-    random = torch.randn(RANDOM_RUNS, RANDOM_STEPS, network.options.inputs, generator=generator)
+    random = torch.randn(RANDOM_RUNS, RANDOM_STEPS, network.inputs, generator=generator)
     return Graphs(
-        manifest=_manifest(network, description),
+        manifest=_manifest(network, task),
         modules={"step": Step(network)},
         initial={name: value[0].numpy() for name, value in network.initial_state(1)._asdict().items()},
         probes=[_steps(sequence) for sequence in real],
@@ -61,24 +53,24 @@ def _steps(sequence: Tensor) -> list[Call]:
     return [("step", {"x": np.ascontiguousarray(x)}) for x in sequence.numpy()]
 
 
-def _manifest(network: NTM, description: str) -> Manifest:
-    options = network.options
+def _manifest(network: SteppedNetwork, task: Task) -> Manifest:
     step = Entry(name="step", file="model.onnx", reads_state=True, writes_state=True)
-    step.inputs.append(_tensor("x", [options.inputs], "the bits, then the delimiter"))
-    step.outputs.extend(
-        [
-            _tensor("y", [options.outputs], "the probability that each bit is 1"),
-            _tensor("read_weights", [1, options.locations], "heads, locations: where was read", inspection=True),
-            _tensor("write_weights", [1, options.locations], "heads, locations: where was written", inspection=True),
-            _tensor("tape", [options.locations, options.width], "locations, width: after the step", inspection=True),
-        ]
-    )
+    step.inputs.append(_tensor("x", [network.inputs], _channels(task.inputs)))
+    meaning = "the probability that each bit is 1" + (f": {_channels(task.outputs)}" if len(task.outputs) > 1 else "")
+    step.outputs.append(_tensor("y", [network.outputs], meaning))
+    step.outputs.extend(_tensor(one.name, list(one.shape), one.meaning, inspection=True) for one in network.seen)
     shapes: dict[str, Array] = {name: value[0] for name, value in network.initial_state(1)._asdict().items()}
     state = [
-        StateTensor(name=name, dtype=DATA_TYPE_FLOAT32, shape=value.shape, description=STATE_MEANINGS[name])
+        StateTensor(name=name, dtype=DATA_TYPE_FLOAT32, shape=value.shape, description=network.state_meanings[name])
         for name, value in shapes.items()
     ]
+    description = f"{task.description} with {network.title}."
     return Manifest(kind=MODEL_KIND_SEQUENCE, description=description, entries=[step], state=state)
+
+
+def _channels(groups: tuple[tuple[str, int], ...]) -> str:
+    """`the bits, then the delimiter`."""
+    return ", then ".join(f"the {name}" for name, _ in groups)
 
 
 def _tensor(name: str, shape: list[int], description: str, *, inspection: bool = False) -> EntryTensor:

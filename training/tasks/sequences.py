@@ -1,14 +1,11 @@
-"""Sequence tasks for networks that are stepped: copy, as in the NTM paper (section 4.1).
-
-A sequence shows vectors of random bits, then a delimiter on a channel of its own, then nothing while the network has to
-give the vectors back in order.
-"""
+"""Sequence tasks for networks that are stepped: which tasks and networks there are, and the recipe that trains them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,100 +15,88 @@ from ..config import Config, read_table
 from ..errors import TrainingError
 from ..experiment import Graphs
 from ..networks.ntm import NTM, NetworkOptions
-from .sequence_graphs import ntm_graphs
-from .sequence_views import heads_png, tape_png, to_human_readable, trace
+from ..networks.recurrent import GRU, LSTM, RNN, RecurrentOptions
+from ..networks.stepped import SteppedNetwork
+from .copying import Copy, CopyOptions, RepeatCopy, RepeatCopyOptions
+from .echo import DelayedEcho, EchoOptions
+from .ngrams import NGramOptions, NGrams
+from .recall import AssociativeRecall, RecallOptions
+from .sequence_graphs import step_graphs
+from .sequence_task import Batch, Size, Task, answer, measure
+from .sequence_views import draw, sequence_to_text
+from .sorting import PrioritySort, SortOptions
 
 VALIDATION_SEED, TEST_SEED = 1_000_001, 2_000_003  # fixed: every run is measured on the same sequences
+LONGEST_PROBE = 41  # steps: the server replays probes when it starts
+
+# By the `kind` in the [task] and [network] tables: the table's options, and what is made of them.
+TASKS: dict[str, tuple[type, Any]] = {
+    "copy": (CopyOptions, Copy),
+    "repeat-copy": (RepeatCopyOptions, RepeatCopy),
+    "associative-recall": (RecallOptions, AssociativeRecall),
+    "ngrams": (NGramOptions, NGrams),
+    "priority-sort": (SortOptions, PrioritySort),
+    "delayed-echo": (EchoOptions, DelayedEcho),
+}
+NETWORKS: dict[str, tuple[type, Any]] = {
+    "ntm": (NetworkOptions, NTM),
+    "rnn": (RecurrentOptions, RNN),
+    "gru": (RecurrentOptions, GRU),
+    "lstm": (RecurrentOptions, LSTM),
+}
 
 NOTES = """
 ## Task
 
-The copy task of Graves, Wayne and Danihelka (2014): {shortest} to {longest} vectors of {bits} random bits, one a step,
-then a step with only the delimiter (the last channel), then one step of zeros for each vector to give back; `y` is to
-be read at those last steps. Trained on lengths {shortest} to {longest} only. The validation score, which chose the
-weights, is the cost in bits over these lengths{longer}.
+{task}
 
-`heads.png`: input, output and both heads' weightings over one sequence. `tape.png`: the tape once all is taken in.
+{figures}
 
 "bits" is the cross entropy in bits a sequence, "wrong bits" the number of wrong bits a sequence, "wrong sequences"
-the share of sequences with any wrong bit: over lengths {shortest} to {longest}, or "at N" over sequences of length N.
+the share of sequences with any wrong bit; without "at", over the sizes that were trained on. The validation score,
+which chose the weights, is the cost in bits over these sizes{longer}.
 """
-LONGER = """ plus that of {longer_sequences} sequences of length {longer_length}, scaled to the average
-length trained on"""
-
-
-@dataclass(frozen=True)
-class TaskOptions:
-    """The [task] table."""
-
-    kind: str = "copy"
-    bits: int = 8
-    shortest: int = 1
-    longest: int = 20
-    validation_sequences: int = 1000  # spread evenly over the lengths
-    longer_length: int = 0  # longer than any trained on; if not 0, the score that chooses the weights counts it as well
-    longer_sequences: int = 100
-    test_lengths: tuple[int, ...] = (40, 80, 120)  # longer than any trained on
-    test_sequences: int = 500  # for each of them
+LONGER = ", plus that of {count} sequences of {title}, scaled to the average number of bits asked for in training"
 
 
 @dataclass(frozen=True)
 class RecipeOptions:
     """The [recipe] table."""
 
-    batch: int = 4  # sequences of one length, so nothing is padded
+    batch: int = 4  # sequences of one size, so nothing is padded
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-5
     anneal_from: float = 0.5  # the part of the run after which the rate falls along a cosine
     clip_norm: float = 10.0  # of all gradients together
+    compile: bool = False  # the training step: twice as fast, but needs a C++ compiler and half a minute to start
+    grow_until: float = 0.0  # the part of the run in which sizes grow from the smallest to all; 0: all at once
 
 
-def copy_batch(length: int, count: int, bits: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`count` sequences to copy: inputs [2 length + 1, count, bits + 1] and targets [length, count, bits]."""
-    targets = torch.randint(0, 2, (length, count, bits), generator=generator).float()
-    inputs = torch.zeros(2 * length + 1, count, bits + 1)
-    inputs[:length, :, :bits] = targets
-    inputs[length, :, bits] = 1
-    return inputs, targets
-
-
-def measure(network: NTM, batches: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Cost in bits, wrong bits (a sequence, on average) and the share of sequences with any wrong bit."""
-    bits, wrong = [], []
-    for inputs, targets in batches:
-        logits = network.run(inputs)[0][-len(targets) :]
-        cost = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none") / math.log(2)
-        bits.append(cost.sum(dim=(0, 2)))
-        wrong.append(((logits > 0) != (targets > 0.5)).sum(dim=(0, 2)))
-    errors = torch.cat(wrong).float()
-    return {
-        "bits": torch.cat(bits).mean().item(),
-        "wrong_bits": errors.mean().item(),
-        "wrong_bits_median": errors.median().item(),
-        "wrong_sequences": (errors > 0).float().mean().item(),
-    }
-
-
-class CopyExperiment:
-    """The copy task with an NTM; an `Experiment`."""
+class SequenceExperiment:
+    """A stepped network on a task of sequences; an `Experiment`."""
 
     def __init__(self, config: Config) -> None:
-        self.task = read_table(TaskOptions, config.task, f"{config.where}: [task]")
+        self.task: Task = _make(TASKS, "copy", config.task, f"{config.where}: [task]")
         self.recipe = read_table(RecipeOptions, config.recipe, f"{config.where}: [recipe]")
-        options = read_table(NetworkOptions, config.network, f"{config.where}: [network]")
-        _check(self.task, options, config.where)
+        self.network: SteppedNetwork = _make(NETWORKS, "ntm", config.network, f"{config.where}: [network]")
+        _check(self.task, self.network, config.where)
+        self._trained = self.network.compiled() if self.recipe.compile else self.network
         self.updates = config.updates
-        self.network = NTM(options)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.recipe.learning_rate)
         self.generator = torch.Generator().manual_seed(config.seed)
-        lengths = range(self.task.shortest, self.task.longest + 1)
-        self._validation = self._batches(VALIDATION_SEED, lengths, self.task.validation_sequences // len(lengths))
-        longer = range(self.task.longer_length, self.task.longer_length + 1) if self.task.longer_length else range(0)
-        self._longer = self._batches(VALIDATION_SEED, longer, self.task.longer_sequences)
+        self._validation = self._trained_sizes(VALIDATION_SEED)
+        self._longer: list[Batch] = []
+        if longer := self.task.longer():
+            self._longer = [self._batch(VALIDATION_SEED, longer[1], longer[2])]
 
-    def _batches(self, seed: int, lengths: range, count: int) -> list[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(seed)
-        return [copy_batch(length, max(1, count), self.task.bits, generator) for length in lengths]
+    def _trained_sizes(self, seed: int) -> list[Batch]:
+        """The same number of sequences of every size trained on."""
+        generator, sizes = torch.Generator().manual_seed(seed), self.task.sizes()
+        count = max(1, self.task.options.validation_sequences // len(sizes))
+        return [self.task.batch(size, count, generator) for size in sizes]
+
+    def _batch(self, seed: int, size: Size, count: int) -> Batch:
+        return self.task.batch(size, count, torch.Generator().manual_seed(seed))
 
     def set_update(self, update: int) -> None:
         recipe, flat = self.recipe, self.recipe.anneal_from * self.updates
@@ -123,11 +108,17 @@ class CopyExperiment:
 
     def loss(self, update: int) -> Tensor:
         """Cross entropy summed over bits and steps: long sequences weigh more, and the clipping acts on them."""
-        length = int(torch.randint(self.task.shortest, self.task.longest + 1, (), generator=self.generator))
-        inputs, targets = copy_batch(length, self.recipe.batch, self.task.bits, self.generator)
-        logits = self.network.run(inputs)[0][-length:]
-        total = functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+        sizes = self._sizes(update)
+        size = sizes[int(torch.randint(0, len(sizes), (), generator=self.generator))]
+        batch = self.task.batch(size, self.recipe.batch, self.generator)
+        logits = answer(self._trained, batch)
+        total = functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
         return total / self.recipe.batch
+
+    def _sizes(self, update: int) -> Sequence[Size]:
+        """The sizes that this update draws from."""
+        sizes, growing = self.task.sizes(), self.recipe.grow_until * self.updates
+        return sizes if update >= growing else sizes[: 1 + int(len(sizes) * update / growing)]
 
     def clip(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -135,22 +126,21 @@ class CopyExperiment:
     def validate(self) -> dict[str, float]:
         """The score is the cost in bits; where longer sequences count, theirs is added, per sequence trained on."""
         measured = measure(self.network, self._validation)
-        if not self._longer:
+        longer = self.task.longer()
+        if longer is None:
             return {"score": measured["bits"], **measured}
-        length = self.task.longer_length
-        longer = measure(self.network, self._longer)
-        share = (self.task.shortest + self.task.longest) / 2 / length
-        measured |= {f"{name}_at_{length}": value for name, value in longer.items()}
-        return {"score": measured["bits"] + share * longer["bits"], **measured}
+        beyond = measure(self.network, self._longer)
+        asked = sum(len(batch.targets) for batch in self._validation) / len(self._validation)
+        share = asked / len(self._longer[0].targets)
+        measured |= {f"{name}_{longer[0]}": value for name, value in beyond.items()}
+        return {"score": measured["bits"] + share * beyond["bits"], **measured}
 
     def test(self) -> dict[str, float]:
-        lengths = range(self.task.shortest, self.task.longest + 1)
-        count = self.task.validation_sequences // len(lengths)
-        results = {"": measure(self.network, self._batches(TEST_SEED, lengths, count))}
-        for length in self.task.test_lengths:
-            batches = self._batches(TEST_SEED + length, range(length, length + 1), self.task.test_sequences)
-            results[f"_at_{length}"] = measure(self.network, batches)
-        return {name + suffix: value for suffix, result in results.items() for name, value in result.items()}
+        measured = measure(self.network, self._trained_sizes(TEST_SEED))
+        for name, size in self.task.beyond().items():
+            batch = self._batch(TEST_SEED + sum(size), size, self.task.options.test_sequences)
+            measured |= {f"{key}_{name}": value for key, value in measure(self.network, [batch]).items()}
+        return measured
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -159,47 +149,52 @@ class CopyExperiment:
         pass
 
     def samples(self) -> str:
-        """One sequence of the longest length trained on, one twice as long."""
-        generator = torch.Generator().manual_seed(TEST_SEED)
-        texts = []
-        for length in (self.task.longest, 2 * self.task.longest):
-            inputs, targets = copy_batch(length, 1, self.task.bits, generator)
-            answer = self.network.run(inputs)[0][-length:]
-            texts.append(f"length {length}\n" + to_human_readable(targets[:, 0], answer[:, 0]))
-        return "\n\n".join(texts)
+        """One sequence of the largest size trained on, and one of the first size beyond."""
+        sizes = [self.task.sizes()[-1], *list(self.task.beyond().values())[:1]]
+        return "\n\n".join(self._sample(size) for size in sizes)
+
+    def _sample(self, size: Size) -> str:
+        batch = self._batch(TEST_SEED, size, 1)
+        return f"{self.task.title(size)}\n" + sequence_to_text(self.task, batch, answer(self.network, batch))
 
     def figures(self) -> dict[str, bytes]:
-        """The heads over a sequence of the longest length trained on, and the tape when it has been taken in."""
-        inputs = self._shown(self.task.longest)
-        seen = trace(self.network, inputs)
-        return {"heads.png": heads_png(inputs, seen), "tape.png": tape_png(seen, self.task.longest)}
+        """What goes on inside over one sequence."""
+        return draw(self.network, self._shown()[-1])[0]
 
     def graphs(self) -> Graphs:
-        task = self.task
-        return ntm_graphs(
-            self.network,
-            [self._shown(length) for length in (min(task.longest, 12), task.longest)],
-            description=f"Copies sequences of {task.bits}-bit vectors with a Neural Turing Machine.",
-            notes=NOTES.format(**vars(task), longer=LONGER.format(**vars(task)) if task.longer_length else ""),
-            figures=self.figures(),
-        )
+        shown = self._shown()
+        figures, captions = draw(self.network, shown[-1])
+        longer = ""
+        if beyond := self.task.longer():
+            longer = LONGER.format(count=beyond[2], title=self.task.title(beyond[1]))
+        notes = NOTES.format(task=self.task.notes, figures=captions, longer=longer)
+        real = [batch.inputs[:, 0] for batch in shown]
+        return step_graphs(self.network, self.task, real, notes=notes, figures=figures)
 
-    def _shown(self, length: int) -> Tensor:
-        generator = torch.Generator().manual_seed(TEST_SEED + length)
-        return copy_batch(length, 1, self.task.bits, generator)[0][:, 0]
+    def _shown(self) -> list[Batch]:
+        """Two sequences to look at and to record: the largest that is not too long, and one of about half its size."""
+        batches = [self._batch(TEST_SEED + sum(size), size, 1) for size in self.task.sizes()]
+        short = [batch for batch in batches if len(batch.inputs) <= LONGEST_PROBE] or batches[:1]
+        short.sort(key=lambda batch: len(batch.inputs))
+        return [short[len(short) // 2], short[-1]] if len(short) > 1 else short
 
 
-def _check(task: TaskOptions, network: NetworkOptions, where: str) -> None:
-    if task.kind != "copy":
-        raise TrainingError(f"{where}: [task]: kind: expected copy, got {task.kind!r}")
-    if not 1 <= task.shortest <= task.longest:
-        got = f"{task.shortest} and {task.longest}"
-        raise TrainingError(f"{where}: [task]: expected 1 <= shortest <= longest, got {got}")
-    if (network.inputs, network.outputs) != (task.bits + 1, task.bits):
-        wanted, found = (task.bits + 1, task.bits), (network.inputs, network.outputs)
+def _make(kinds: Mapping[str, tuple[type, Any]], default: str, table: Mapping[str, Any], where: str) -> Any:
+    """What a table describes, made by its kind."""
+    kind = table.get("kind", default)
+    if kind not in kinds:
+        raise TrainingError(f"{where}: kind: expected one of {', '.join(kinds)}, got {kind!r}")
+    options, made = kinds[kind]
+    return made(read_table(options, table, where), where)
+
+
+def _check(task: Task, network: SteppedNetwork, where: str) -> None:
+    wanted = tuple(sum(width for _, width in groups) for groups in (task.inputs, task.outputs))
+    if (network.inputs, network.outputs) != wanted:
+        found = (network.inputs, network.outputs)
         raise TrainingError(f"{where}: [network]: inputs and outputs: expected {wanted} for the task, got {found}")
 
 
-def build(config: Config) -> CopyExperiment:
+def build(config: Config) -> SequenceExperiment:
     """Builds the experiment of a configuration of this family."""
-    return CopyExperiment(config)
+    return SequenceExperiment(config)

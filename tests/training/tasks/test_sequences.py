@@ -1,4 +1,4 @@
-"""The copy task: what a sequence looks like, what is measured, and how a person sees it."""
+"""Sequence experiments: recipe, measurements, choice of task and network, and how a person sees a sequence."""
 
 from __future__ import annotations
 
@@ -9,41 +9,34 @@ import pytest
 import torch
 
 from tests.training.runs import tiny_config
+from training.errors import TrainingError
 from training.experiment import build
+from training.tasks.copying import Copy, CopyOptions
+from training.tasks.sequence_task import measure
 from training.tasks.sequence_views import to_human_readable
-from training.tasks.sequences import CopyExperiment, copy_batch, measure
+from training.tasks.sequences import SequenceExperiment
 
 
 @pytest.fixture
-def experiment(tmp_path: Path) -> CopyExperiment:
+def experiment(tmp_path: Path) -> SequenceExperiment:
     built = build(tiny_config(tmp_path))
-    assert isinstance(built, CopyExperiment)
+    assert isinstance(built, SequenceExperiment)
     return built
 
 
-def test_a_sequence_is_bits_then_the_delimiter_then_silence() -> None:
-    inputs, targets = copy_batch(3, 2, 4, torch.Generator().manual_seed(1))
-
-    assert inputs.shape == (7, 2, 5)
-    assert torch.equal(inputs[:3, :, :4], targets)
-    assert inputs[:3, :, 4].eq(0).all()
-    assert torch.equal(inputs[3], torch.tensor([0.0, 0, 0, 0, 1]).expand(2, 5))
-    assert inputs[4:].eq(0).all()
-
-
-def test_a_network_that_guesses_costs_one_bit_a_bit(experiment: CopyExperiment) -> None:
+def test_a_network_that_guesses_costs_one_bit_a_bit(experiment: SequenceExperiment) -> None:
     with torch.no_grad():
         experiment.network.output.weight.zero_()
-    batch = copy_batch(3, 50, 2, torch.Generator().manual_seed(1))
+    batch = Copy(CopyOptions(bits=2), "test").batch((3,), 50, torch.Generator().manual_seed(1))
 
     measured = measure(experiment.network, [batch])
 
     assert measured["bits"] == pytest.approx(6)
-    assert measured["wrong_bits"] == pytest.approx(batch[1].sum().item() / 50)  # it answers 0
+    assert measured["wrong_bits"] == pytest.approx(batch.targets.sum().item() / 50)  # it answers 0
     assert 0 < measured["wrong_sequences"] <= 1
 
 
-def test_the_loss_is_summed_over_bits_and_steps(experiment: CopyExperiment) -> None:
+def test_the_loss_is_summed_over_bits_and_steps(experiment: SequenceExperiment) -> None:
     with torch.no_grad():
         experiment.network.output.weight.zero_()
     lengths = {round(experiment.loss(update).item() / (2 * math.log(2)), 3) for update in range(20)}
@@ -65,6 +58,27 @@ def test_longer_sequences_count_in_the_score_where_asked(tmp_path: Path) -> None
     measured = built.validate()
 
     assert measured["score"] == pytest.approx(measured["bits"] + 2 / 8 * measured["bits_at_8"])
+
+
+def test_sizes_grow_where_asked(tmp_path: Path) -> None:
+    built = build(tiny_config(tmp_path, "updates=90", "recipe.grow_until=0.5"))
+    assert isinstance(built, SequenceExperiment)
+    with torch.no_grad():
+        built.network.output.weight.zero_()
+
+    def longest(first: int, last: int) -> int:
+        return round(max(built.loss(update).item() for update in range(first, last + 1)) / (2 * math.log(2)))
+
+    assert [longest(1, 14), longest(15, 29), longest(45, 90)] == [1, 2, 3]
+
+
+def test_an_unknown_kind_is_refused_with_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"\[task\]: kind: expected one of copy, repeat-copy, .*, got 'paste'"):
+        build(tiny_config(tmp_path, "task.kind=paste"))
+    with pytest.raises(TrainingError, match=r"\[network\]: kind: expected one of ntm, rnn, gru, lstm, got 'mlp'"):
+        build(tiny_config(tmp_path, "network.kind=mlp"))
+    with pytest.raises(TrainingError, match=r"inputs and outputs: expected \(9, 8\) for the task, got \(3, 2\)"):
+        build(tiny_config(tmp_path, "task.bits=8"))
 
 
 def test_the_rate_is_flat_and_then_falls_along_a_cosine(tmp_path: Path) -> None:
@@ -92,7 +106,7 @@ def test_a_person_sees_the_bits_and_which_are_wrong() -> None:
     ]
 
 
-def test_samples_and_figures_are_drawn(experiment: CopyExperiment) -> None:
+def test_samples_and_figures_are_drawn(experiment: SequenceExperiment) -> None:
     with torch.no_grad():
-        assert "length 6" in experiment.samples()
+        assert "length 5" in experiment.samples()
         assert all(data.startswith(b"\x89PNG") for data in experiment.figures().values())
