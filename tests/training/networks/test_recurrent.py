@@ -99,6 +99,21 @@ def test_the_gates_say_what_happens_to_the_state(kind: str) -> None:
         torch.testing.assert_close(after.hidden, seen[0][:, 0])
 
 
+def test_a_compiled_network_trains_the_same_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the compiler itself, which is slow and may be missing."""
+    sizes = []
+    monkeypatch.setattr(torch, "compile", lambda step, dynamic: sizes.append(dynamic) or step)
+    built = network("lstm")
+    twin = built.compiled()
+    x = torch.randn(3, 2, 3)
+
+    assert sizes == [False]
+    assert torch.equal(twin.run(x)[0], built.run(x)[0])
+    twin.run(x)[0].sum().backward()
+    assert all(parameter.grad is not None for parameter in built.parameters())
+    assert "step" not in vars(built)
+
+
 def test_a_network_without_units_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"network: layers, units: expected at least 1, got 0, 128"):
         LSTM(RecurrentOptions(layers=0))
