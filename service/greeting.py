@@ -72,7 +72,8 @@ def first_lines(addresses: Addresses, models: list[Model]) -> str:
     server = "" if addresses.grpc == DEFAULT_ADDRESS else f" --server {addresses.grpc}"
     connect = "" if addresses.grpc == DEFAULT_ADDRESS else f'"{addresses.grpc}"'
     answering = next((model for model in models if model.kind == "question_answering"), None)
-    stepping = next((model for model in models if model.kind == "sequence"), None)
+    sequence = [model for model in models if model.kind == "sequence"]
+    stepping = min(sequence, key=lambda model: model.model_id != "ntm-copy", default=None)  # that one, if it is there
     lines = ["Try, in another terminal (after `. .venv/bin/activate` in a clone):", ""]
     if answering is not None:
         lines += _question_lines(answering, addresses, server)
