@@ -8,13 +8,14 @@ import numpy as np
 
 from tapehead.v1 import session_service_pb2 as pb
 
-from ..errors import InvalidField, NotSupported
+from ..errors import InvalidField, NotSupported, TooLong
 from ..hosting.model import Model
 from ..sessions.hashing import step_hash
 from ..sessions.messages import StepAnswer, StepMessage
 from .tensors import decode_inputs, encode_outputs, wanted_outputs, wants_lists
 
 ENTRY = "step"
+ANSWER_BYTES = 4_000_000  # what a client takes that has changed nothing: 4 MiB, less what is around the tensors
 
 
 class StepCodec:
@@ -40,6 +41,7 @@ class StepCodec:
         if step.outputs:
             asked = tuple(step.outputs)
             wanted = wanted_outputs(self._entry, asked, self._plain_outputs)
+        self._check_size(wanted, max(1, step_count))
         return StepMessage(
             first_step=first_step,
             step_count=step_count,
@@ -50,6 +52,12 @@ class StepCodec:
             as_lists=wants_lists(step.inputs),
             entry=ENTRY,
         )
+
+    def _check_size(self, wanted: tuple[str, ...], steps: int) -> None:
+        """Raises TooLong for an answer that would be committed, and then not reach its client."""
+        size = steps * sum(output.least_bytes for output in self._entry.outputs if output.name in wanted)
+        if size > ANSWER_BYTES:
+            raise TooLong("bytes of the answer: ask for fewer steps at once, or fewer outputs", ANSWER_BYTES, size)
 
 
 def step_number(number: int) -> int:

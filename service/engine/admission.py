@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import OverCapacity
+from ..errors import OverCapacity, TooLong
 
 SHORTEST_RETRY = 0.01  # seconds
 LONGEST_RETRY = 5.0
@@ -20,7 +20,12 @@ class Limits:
 
 
 def admit(waiting: int, steps: int, steps_per_second: float, limits: Limits) -> None:
-    """Raises OverCapacity, with the time that the line needs to move up by half, if the steps do not fit in it."""
+    """Raises OverCapacity, with the time that the line needs to move up by half, if the steps do not fit in it now.
+
+    Raises TooLong if they never will.
+    """
+    if steps > limits.waiting_steps:
+        raise TooLong("steps of a chunk, which must fit the line of this server", limits.waiting_steps, steps)
     if waiting + steps <= limits.waiting_steps:
         return
     wait = waiting / 2 / steps_per_second if steps_per_second > 0 else UNMEASURED_RETRY

@@ -15,6 +15,7 @@ from tapehead.v1.manifest_pb2 import QuestionAnswering
 
 from ..errors import (
     DeadlineExceeded,
+    InvalidField,
     OutcomeUnknown,
     SessionReplaced,
     StateConflict,
@@ -24,6 +25,7 @@ from ..errors import (
 )
 from ..hosting.model import Model
 from ..sessions.hashing import rewind_hash
+from ..sessions.identity import check_client_id, check_session_id
 from ..sessions.live import GoAgain, Live, LiveSession
 from ..sessions.messages import Asked, StepAnswer, StepMessage
 from ..sessions.session import Accept, InFlight, Stored, Verdict
@@ -63,18 +65,18 @@ class Calls:
         `deadline` is in seconds from now. When it passes, or the call is cancelled, before the commit has begun,
         nothing was changed; afterwards the outcome is unknown to the caller, and the step goes its way.
         """
+        check_client_id(client_id, "client_id")
         work: list[StepWork] = []  # the one that is accepted, if any
         try:
             async with asyncio.timeout(deadline):
                 return await self._step(key, incarnation, message, client_id, work)
         except TimeoutError:
-            timed_out = DeadlineExceeded(key.session_id, message.first_step)
-            if not work or work[-1].abandon(timed_out):
-                raise timed_out from None
+            if not work or work[-1].abandon(GoAgain()):
+                raise DeadlineExceeded(key.session_id, message.first_step) from None
             raise OutcomeUnknown(key.session_id, message.first_step, "deadline") from None
         except asyncio.CancelledError:
             if work:
-                work[-1].abandon(OutcomeUnknown(key.session_id, message.first_step, "cancelled"))
+                work[-1].abandon(GoAgain())
             raise
 
     async def rewind(
@@ -108,6 +110,8 @@ class Calls:
                 await self._live.confirm(live)
                 if live.rules.committed_step < minimum_step:
                     raise StepGap(minimum_step, live.rules.committed_step + 1)
+                if live.model.manifest.question_answering.length_state and not live.told:
+                    raise InvalidField("story", "a session that was told at least one sentence", "none")
                 return await self._answer(self._intake.read(live.model, "ask", {"question": question}, live))
             except GoAgain:
                 continue
@@ -173,6 +177,7 @@ class Calls:
             return error
 
     async def _fetch(self, key: Key, incarnation: bytes | None) -> LiveSession:
+        check_session_id(key.session_id)
         for _ in range(MAX_ROUNDS):
             live = await self._live.fetch(key)
             if incarnation is None or live.head.incarnation == incarnation:

@@ -7,6 +7,7 @@ dropped and the store's head decides what the caller hears. Unknown: the session
 from __future__ import annotations
 
 import logging
+from collections.abc import Coroutine
 
 import numpy as np
 
@@ -40,11 +41,17 @@ class Committer:
         self._clock = clock
         self.committed_steps = 0
 
-    async def commit(self, works: list[StepWork]) -> None:
-        """Commits messages of different sessions together; each has an outcome of its own."""
+    def begin(self, works: list[StepWork]) -> Coroutine[None, None, None]:
+        """Commits messages of different sessions together; each has an outcome of its own.
+
+        From here on, before anything is awaited, the outcome is the store's to tell: nobody can take the works out.
+        """
+        return self._commit(works, [self._commit_of(work) for work in works])
+
+    async def _commit(self, works: list[StepWork], commits: list[Commit]) -> None:
         started = self._clock.monotonic()
         try:
-            outcomes = await self._store.commit([self._commit_of(work) for work in works])
+            outcomes = await self._store.commit(commits)
         except StoreFull as error:
             for work in works:
                 self._not_stored(work, error)

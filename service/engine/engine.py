@@ -96,7 +96,8 @@ class Engine:
         except Exception:
             log.exception("model %s, entry %s: a turn of the engine failed", batch[0].model.model_id, batch[0].entry)
             for work in batch:
-                self._backlog.abandon(work, ModelFailed(work.model.model_id, work.current_step))
+                if work.stage is not Stage.SETTLED:
+                    self._backlog.fail(work, ModelFailed(work.model.model_id, work.current_step))
 
     async def _turn(self, batch: Sequence[Work]) -> None:
         started = self._clock.monotonic()
@@ -120,7 +121,7 @@ class Engine:
 
     def _commit(self, finished: list[StepWork]) -> None:
         """Lets the commit go its way while the next batch, of other sessions, runs."""
-        task = asyncio.create_task(self._committer.commit(finished))
+        task = asyncio.create_task(self._committer.begin(finished))
         self._commits.add(task)
         task.add_done_callback(self._commits.discard)
 

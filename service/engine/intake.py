@@ -49,8 +49,8 @@ class Intake:
             return _refusal(error)
         if isinstance(verdict, InFlight):
             original = next(work for work in live.works if work.span is verdict.span)
-            return _on_stream(self.repeat_in_flight(live.model, original), live, message, origin)
-        return _on_stream(self.stored_answer(live, verdict), live, message, origin)
+            return self._repeat_on_stream(live, message, origin, original)
+        return self._stored_on_stream(live, verdict, origin)
 
     def accept(
         self, live: LiveSession, message: StepMessage, span: Span, *, origin: Attachment | None, client_id: str
@@ -100,6 +100,17 @@ class Intake:
         self._count_replay(model, original.span)
         return replace(answer, replayed=True)
 
+    async def _repeat_on_stream(
+        self, live: LiveSession, message: StepMessage, origin: Attachment, original: PendingWork
+    ) -> StepAnswer:
+        """As `repeat_in_flight`; the table is read again if the caller who sent the original took it out."""
+        try:
+            return await self.repeat_in_flight(live.model, original)
+        except GoAgain:
+            if origin.ended.done():
+                raise origin.ended.result() from None
+            return await self.submit(live, message, origin)
+
     async def stored_answer(self, live: LiveSession, verdict: Stored) -> StepAnswer:
         """Reads the stored answer of a message that was committed before: from the store and nowhere else.
 
@@ -113,6 +124,16 @@ class Intake:
         self._count_replay(live.model, verdict.span)
         return decode_answer(found, committed_step=live.rules.committed_step)
 
+    async def _stored_on_stream(self, live: LiveSession, verdict: Stored, origin: Attachment) -> StepAnswer:
+        """As `stored_answer`; a stream whose answer is gone has lost its place, or the answer was released."""
+        try:
+            return await self.stored_answer(live, verdict)
+        except GoAgain:
+            if origin.ended.done():
+                raise origin.ended.result() from None
+            rules = live.rules
+            raise AnswerReleased(verdict.span.first_step, rules.committed_step, rules.oldest_kept_answer) from None
+
     def _count_replay(self, model: Model, span: Span) -> None:
         self.replayed_answers += 1
         self._observer.replayed(model.model_id, span.step_count)
@@ -125,16 +146,3 @@ def span_of(message: StepMessage) -> Span:
 
 async def _refusal(error: TapeheadError) -> StepAnswer:
     raise error
-
-
-async def _on_stream(
-    answer: Awaitable[StepAnswer], live: LiveSession, message: StepMessage, origin: Attachment
-) -> StepAnswer:
-    """A stream does not go again through the table: either it has lost its place, or the answer was released."""
-    try:
-        return await answer
-    except GoAgain:
-        if origin.ended.done():
-            raise origin.ended.result() from None
-        rules = live.rules
-        raise AnswerReleased(message.first_step, rules.committed_step, rules.oldest_kept_answer) from None

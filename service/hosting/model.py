@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,11 @@ class TensorSpec:
     shape: tuple[int, ...]  # -1 is any length
     inspection: bool = False  # an output computed only for those who name it
     reject_non_finite: bool = True
+
+    @property
+    def least_bytes(self) -> int:
+        """The size, with axes of any length counted as 0."""
+        return math.prod(max(0, length) for length in self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)

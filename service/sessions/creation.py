@@ -14,6 +14,7 @@ from .states import state_of
 
 DEFAULT_WINDOW = 64  # steps
 DEFAULT_KEEP_MOST = 8  # states
+MAX_WINDOW_BYTES = 16 * 2**20  # of the answers that a session keeps, if all outputs are always asked for
 
 
 class Creation:
@@ -72,7 +73,7 @@ class Creation:
         return Birth(
             model_id=model.model_id,
             model_version=model.version,
-            window=spec.window or (like.window if like else DEFAULT_WINDOW),
+            window=_bounded_window(model, spec.window or (like.window if like else DEFAULT_WINDOW)),
             ttl=spec.ttl or (like.ttl if like else self._default_ttl),
             request_hash=request,
             labels=dict(spec.labels),
@@ -104,6 +105,14 @@ class Creation:
         key = Key(owner, named(owner, spec).session_id)
         found = await self._store.head(key)
         return (key, found) if isinstance(found, Head) and _is_repeat(found, request) else None
+
+
+def _bounded_window(model: Model, window: int) -> int:
+    """The window in steps, smaller where the answers are large: clients count in steps, so it is settled here."""
+    largest = max(
+        sum(output.least_bytes for output in entry.outputs) for entry in model.entries.values() if entry.writes_state
+    )
+    return max(1, min(window, MAX_WINDOW_BYTES // max(1, largest)))
 
 
 def _is_repeat(head: Head, request: bytes) -> bool:

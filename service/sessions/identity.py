@@ -16,6 +16,7 @@ from .retention import MAX_KEPT
 _SESSION_ID = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
 MAX_LABELS = 16
 MAX_LABEL_LENGTH = 128  # characters of a key or a value
+MAX_CLIENT_ID = 128  # characters
 MAX_WINDOW = 1024  # steps
 MIN_TTL, MAX_TTL = 1.0, 366 * 86400.0  # seconds
 
@@ -65,6 +66,12 @@ def check_session_id(session_id: str) -> None:
     """Raises InvalidField unless this can name a session."""
     if not _SESSION_ID.fullmatch(session_id):
         raise InvalidField("session_id", "1 to 128 characters of A-Z a-z 0-9 . _ / : -", repr(session_id))
+
+
+def check_client_id(client_id: str, field: str) -> None:
+    """Raises InvalidField for a name of a client that is too long to be kept beside every session."""
+    if len(client_id) > MAX_CLIENT_ID:
+        raise InvalidField(field, f"at most {MAX_CLIENT_ID} characters", f"{len(client_id)}")
 
 
 def named(owner: str, spec: CreateSpec) -> CreateSpec:

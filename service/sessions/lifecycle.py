@@ -27,7 +27,7 @@ from ..store.base import Durability, Head, Key, Lost, Opened, Store
 from .answers import decode_answer
 from .attachment import Attachment, Stepper
 from .creation import Creation
-from .identity import CreateSpec, check_session_id
+from .identity import CreateSpec, check_client_id, check_session_id
 from .live import GoAgain, Live, LiveSession, gone, state_layout
 from .states import state_of
 
@@ -92,6 +92,8 @@ class Lifecycle:
 
         Raises StepGap if the session has not reached `minimum_step`, and StepNotKept.
         """
+        if minimum_step < 0:
+            raise InvalidField("minimum_step", "0 or more", minimum_step)
         head = await self._head(key, incarnation)
         model = self._repository.get(head.birth.model_id, head.birth.model_version)
         record = await state_of(self._store, key, head.incarnation, step, model)
@@ -169,10 +171,8 @@ class Lifecycle:
         Raises SessionNotFound, SessionExpired, SessionReplaced, ModelMismatch, StateRegressed, AnswerReleased,
         FingerprintMismatch, and what `create` raises.
         """
-        if spec.session_id:
-            check_session_id(spec.session_id)
-        elif spec.create is None:
-            raise InvalidField("session_id", "the session to open", "nothing, and no 'create'")
+        _check_spec(spec)
+        self._live.make_room_for(Key(owner, spec.session_id))
         key = await self._existing(owner, spec)
         async with self._live.door(key):
             for _ in range(MAX_ROUNDS):
@@ -183,6 +183,7 @@ class Lifecycle:
 
     async def _try_open(self, key: Key, spec: OpenSpec) -> Attachment | None:
         """One try; None if the session was replaced, or its copy dropped, meanwhile."""
+        self._live.make_room_for(key)
         head = await self._head(key, spec.incarnation)
         model = self._repository.get(head.birth.model_id, head.birth.model_version)
         self._check(key, head, model, spec)
@@ -206,6 +207,8 @@ class Lifecycle:
             if isinstance(found, Head) or spec.create is None or spec.incarnation is not None:
                 return Key(owner, spec.session_id)
         assert spec.create is not None
+        if spec.last_received_step:
+            raise StateRegressed(spec.session_id, 0, spec.last_received_step)
         if spec.suits is not None and spec.create.model_id:
             spec.suits(self._repository.get(spec.create.model_id, spec.create.model_version))
         try:
@@ -294,6 +297,20 @@ class Lifecycle:
     def _view(self, key: Key, head: Head) -> SessionView:
         live = self._live.peek(key)
         return SessionView(key.session_id, head, attached=live is not None and live.attachment is not None)
+
+
+def _check_spec(spec: OpenSpec) -> None:
+    """Raises InvalidField for what no open can ask."""
+    if spec.session_id:
+        check_session_id(spec.session_id)
+    elif spec.create is None:
+        raise InvalidField("session_id", "the session to open", "nothing, and no 'create'")
+    elif spec.incarnation is not None:
+        raise InvalidField("session_id", "the session whose incarnation is named", "nothing")
+    if spec.last_received_step is not None and spec.last_received_step < 0:
+        raise InvalidField("last_received_step", "0 or more", spec.last_received_step)
+    check_client_id(spec.client_id, "client_id")
+    check_client_id(spec.previous_client_id, "previous_client_id")
 
 
 def _matches(view: SessionView, model_id: str, labels: Mapping[str, str], attached: bool | None) -> bool:

@@ -210,7 +210,7 @@ class Live:
         # A commit by another server between the two reads leaves answers that the head does not know yet.
         answers = [answer for answer in answers if answer.last_step <= head.committed_step]
         model = self._model_of(head.birth.model_id, head.birth.model_version)
-        self._make_room()
+        self.make_room_for(key)
         slots = self._slots_of(model)
         arrays = state_layout(model).decode(record.state)
         slot = slots.take()
@@ -250,8 +250,9 @@ class Live:
         session.abandon_works(None, GoAgain())
         session.slots.free(session.slot)
 
-    def _make_room(self) -> None:
-        if len(self._sessions) < self._limit:
+    def make_room_for(self, key: Key) -> None:
+        """Drops the idle session that was used least recently, if need be. Raises OverCapacity if none is idle."""
+        if key in self._sessions or len(self._sessions) < self._limit:
             return
         idle = next((session for session in self._sessions.values() if session.is_idle), None)
         if idle is not None:

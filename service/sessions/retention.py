@@ -1,7 +1,7 @@
 """Which states are kept besides the latest, so that a session can be forked from them or rewound to them. Pure.
 
-The first commit at or after every k-th step is kept, the newest m of them. The state that a session began with is
-always there: of step 0 from the model, of a fork from its first record.
+The first commit at or after every k-th step is kept, the newest m of them. What a session began with is always there:
+step 0 comes from the model, and the step that a fork was forked at from its first record.
 """
 
 from __future__ import annotations
@@ -33,5 +33,5 @@ def retain(
 
 
 def steps_to_go_back_to(committed_step: int, kept_steps: tuple[int, ...], origin_step: int) -> tuple[int, ...]:
-    """Every step whose state can be had, ascending: the origin, the kept ones, the latest."""
-    return tuple(sorted({origin_step, *kept_steps, committed_step}))
+    """Every step whose state can be had, ascending: the model's beginning, the origin, the kept ones, the latest."""
+    return tuple(sorted({0, origin_step, *kept_steps, committed_step}))

@@ -103,6 +103,15 @@ async def test_a_rewind_is_a_numbered_step_to_an_earlier_state() -> None:
         assert await total(server, key, 4) == (4, 4.0)  # steps after the one rewound to stay in reach
 
 
+async def test_a_fork_can_go_back_to_the_models_beginning() -> None:
+    server = memory_server()
+    async with serving(server):
+        await server.lifecycle.fork(await stepped(server, 3), None, None, CreateSpec("fork"))
+        await server.calls.rewind(FORK, None, 4, 0, "c")
+
+        assert await server.step(FORK, 5, 1.0) == 1.0
+
+
 async def test_a_repeated_rewind_goes_back_once() -> None:
     server = memory_server()
     async with serving(server):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import StepGap, TooLong
+from service.errors import InvalidField, StepGap, TooLong
 from service.hosting.repository import load_model
 from service.sessions.hashing import tell_hash
 from service.sessions.lifecycle import CreateSpec
@@ -50,6 +50,11 @@ async def test_a_question_sees_what_was_told_before_it_and_changes_nothing(serve
 
     assert (text(first), first.step, first.told) == ("garden", 2, 2)
     assert (text(second), second.step, second.told) == ("office", 3, 3)
+
+
+async def test_nothing_can_be_asked_of_an_empty_story(server: Server) -> None:
+    with pytest.raises(InvalidField):
+        await ask(server, "where is mary")
 
 
 async def test_a_question_may_ask_for_a_step(server: Server) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from service.engine.admission import Limits
 from service.errors import (
+    InvalidField,
     ModelFailed,
     ModelNonFinite,
     OverCapacity,
     StepGap,
     StepPayloadMismatch,
     TapeheadError,
+    TooLong,
 )
+from service.hosting.model import Arrays
 from service.sessions.messages import StepAnswer
 from service.store.base import Key
 from tests.service.fakes import OWNER, Accumulator, fake_model, memory_server, serving, step_message
@@ -260,3 +264,67 @@ async def test_a_repeat_of_a_step_in_flight_may_be_awaited_after_its_outcome() -
 
     assert answer.replayed
     assert answer.outputs["y"].tolist() == (await first).outputs["y"].tolist()
+
+
+class Interrupted(Accumulator):
+    """Lets something happen after each run, before anything that the engine has scheduled for later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.interrupt: Callable[[], object] = lambda: None
+
+    def run(self, entry: str, inputs: Arrays, state: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, Arrays]:
+        asyncio.get_running_loop().call_soon(self.interrupt)
+        return super().run(entry, inputs, state, outputs)
+
+
+async def test_who_leaves_between_the_run_and_the_commit_does_not_disturb_the_batch() -> None:
+    runner = Interrupted()
+    server = memory_server(fake_model(runner))
+    streams = []
+    for n in range(3):
+        await server.create(f"s{n}")
+        streams.append(await server.open(f"s{n}"))
+    runner.interrupt = streams[1].detach
+    answers = [stream.submit(step_message(1, float(n))) for n, stream in enumerate(streams)]
+
+    async with serving(server):
+        assert [last(await answer) for answer in answers] == [0.0, 1.0, 2.0]  # once begun, a commit goes its way
+        assert [last(await streams[n].submit(step_message(2, 1.0))) for n in (0, 2)] == [1.0, 3.0]
+        assert server.engine.statistics().waiting_steps == 0
+
+
+async def test_a_client_whose_name_would_not_fit_a_record_is_refused_alone() -> None:
+    server = memory_server()
+    async with serving(server):
+        key = await server.create("s")
+        with pytest.raises(InvalidField):
+            await server.step(key, 1, 1.0, client_id="c" * 129)
+
+        assert await server.step(key, 1, 1.0) == 1.0
+
+
+async def test_a_chunk_that_can_never_fit_the_line_is_too_long() -> None:
+    server = memory_server(limits=Limits(waiting_steps=3))
+    async with serving(server):
+        key = await server.create("s")
+        with pytest.raises(TooLong):
+            await server.step(key, 1, 1.0, 1.0, 1.0, 1.0, count=4)
+
+
+async def test_a_stream_that_repeats_a_unary_step_outlives_that_calls_cancellation() -> None:
+    """The stream sends what a unary call has sent before; the call is cancelled, and the stream's step runs instead."""
+    server = memory_server()  # not running yet, so that steps wait
+    key = await server.create("s")
+    stream = await server.open("s")
+    call = asyncio.create_task(server.step(key, 1, 5.0))
+    while not server.engine.statistics().waiting_steps:  # noqa: ASYNC110  # turns of the loop are what is waited for
+        await asyncio.sleep(0)
+    repeat = asyncio.ensure_future(stream.submit(step_message(1, 5.0)))
+    await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+    async with serving(server):
+        assert last(await repeat) == 5.0
+        assert not stream.ended.done()

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from service.errors import (
@@ -15,6 +16,7 @@ from service.errors import (
     ModelMismatch,
     ModelNotFound,
     NotSupported,
+    OverCapacity,
     SessionExists,
     SessionExpired,
     SessionNotFound,
@@ -23,7 +25,7 @@ from service.errors import (
     StateRegressed,
     TapeheadError,
 )
-from service.hosting.model import Model
+from service.hosting.model import Model, TensorSpec
 from service.sessions.lifecycle import CreateSpec, OpenSpec
 from service.store.base import Durability, Key
 from service.store.memory import MemoryStore
@@ -139,6 +141,15 @@ async def test_what_no_session_can_have_is_refused_by_name(spec: CreateSpec, fie
     assert caught.value.facts["field"] == field
 
 
+async def test_a_window_of_large_answers_is_made_smaller() -> None:
+    model = fake_model()
+    large = replace(model.entries["step"], outputs=(TensorSpec("y", np.dtype(np.float32), (1024, 1024)),))
+    server = memory_server(replace(model, entries={"step": large}))
+    view = await server.lifecycle.create(OWNER, replace(SPEC, window=64))
+
+    assert view.head.birth.window == 4  # 16 MiB of answers of 4 MiB each
+
+
 async def test_a_model_that_is_not_served_is_refused() -> None:
     with pytest.raises(ModelNotFound):
         await memory_server().lifecycle.create(OWNER, replace(SPEC, model_id="other"))
@@ -156,6 +167,46 @@ async def test_an_open_creates_the_session_where_it_is_allowed_to() -> None:
 
 async def test_an_open_that_names_an_incarnation_never_creates() -> None:
     await raises(SessionNotFound, memory_server(), session_id="s", incarnation=bytes(16), create=SPEC)
+
+
+async def test_an_open_that_names_an_incarnation_must_say_of_which_session() -> None:
+    server = memory_server()
+    await raises(InvalidField, server, incarnation=bytes(16), create=CreateSpec(model_id="accumulator"))
+
+    assert await server.lifecycle.list(OWNER, after="", limit=9, model_id="", labels={}, attached=None) == ([], "")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"last_received_step": -1}, {"client_id": "c" * 129}, {"previous_client_id": "c" * 129}],
+    ids=["negative step", "long client", "long forerunner"],
+)
+async def test_what_no_open_can_ask_is_refused_before_anybody_is_fenced(fields: dict[str, object]) -> None:
+    server = memory_server()
+    key = await server.create("s")
+    error = await raises(InvalidField, server, session_id="s", **fields)
+
+    assert error.facts["field"] == next(iter(fields))
+    assert (await server.lifecycle.get(key, None)).head.epoch == 0
+
+
+async def test_an_open_that_has_seen_steps_of_a_session_that_is_not_there_creates_none() -> None:
+    server = memory_server()
+    await raises(StateRegressed, server, session_id="s", last_received_step=3, create=SPEC)
+    await raises(SessionNotFound, server, session_id="s")
+
+
+async def test_an_open_without_room_in_memory_creates_nothing_and_fences_nobody() -> None:
+    server = Server(MemoryStore(), live_limit=1)
+    key = await server.create("waiting")
+    await server.create("attached")
+    await server.open("attached")
+    await raises(OverCapacity, server, session_id="waiting")
+    await raises(OverCapacity, server, session_id="new", create=CreateSpec(model_id="accumulator"))
+
+    assert (await server.lifecycle.get(key, None)).head.epoch == 0
+    with pytest.raises(SessionNotFound):
+        await server.lifecycle.get(Key(OWNER, "new"), None)
 
 
 async def test_each_open_raises_the_epoch_and_ends_the_stream_before() -> None:

@@ -50,4 +50,4 @@ def test_never_more_than_asked_for_are_kept_and_always_the_newest(lengths: list[
 
 def test_one_can_go_back_to_the_origin_the_kept_steps_and_the_latest() -> None:
     assert steps_to_go_back_to(9, (3, 6), 0) == (0, 3, 6, 9)
-    assert steps_to_go_back_to(6, (3, 6), 3) == (3, 6)
+    assert steps_to_go_back_to(6, (3, 6), 3) == (0, 3, 6)
