@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from tapehead import Answer, render
-from tapehead.cli.options import Json, Server, connect, console, lines, print_json
+from tapehead import Answer, Client, Conversation, SessionInfo, render
+from tapehead.cli.files import STANDARD_INPUT, lines
+from tapehead.cli.options import Json, Server, connect, console, print_json, session_id
+from tapehead.errors import OutcomeUnknown, ServerUnreachable, TapeheadError, Unavailable
+
+MODEL = "babi-qa"
+UNSETTLED = (OutcomeUnknown, ServerUnreachable, Unavailable)  # after these, what was told may have been taken
 
 
 def ask(
@@ -15,8 +21,12 @@ def ask(
     story: Annotated[
         str | None, typer.Option("--story", help="A file with the story, one sentence a line; - reads stdin.")
     ] = None,
-    session: Annotated[str | None, typer.Option("--session", help="The session that was told the story.")] = None,
-    model: Annotated[str, typer.Option("--model", help="The model that answers about a --story.")] = "babi-qa",
+    session: Annotated[
+        str | None, typer.Option("--session", callback=session_id, help="The session that was told the story.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model that answers about a --story.", show_default=MODEL)
+    ] = None,
     answers: Annotated[int, typer.Option("--answers", help="How many ranked answers.", min=1, max=100)] = 3,
     server: Server = None,
     as_json: Json = False,
@@ -28,9 +38,10 @@ def ask(
         sentences: list[str] | None = None
         if story is not None:
             sentences = lines(story)
-            answer = client.ask(sentences, question, model_id=model, answer_count=answers)
+            answer = client.ask(sentences, question, model_id=model or MODEL, answer_count=answers)
         else:
             conversation = client.conversation(None, session, create=False)
+            _require_model(conversation.info, model)
             answer = conversation.ask(question, answer_count=answers)
     if as_json:
         print_json(answer)
@@ -40,16 +51,29 @@ def ask(
 
 def tell(
     sentences: Annotated[list[str], typer.Argument(help="Sentences, oldest first; - reads them from stdin.")],
-    session: Annotated[str, typer.Option("--session", help="The session; created if there is none.")],
-    model: Annotated[str, typer.Option("--model", help="The model of a new session.")] = "babi-qa",
+    session: Annotated[
+        str, typer.Option("--session", callback=session_id, help="The session; created if there is none.")
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model of a new session.", show_default=MODEL)
+    ] = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Add sentences to a session's story, each exactly once."""
     told = lines("-") if sentences == ["-"] else sentences
+    if not told:
+        raise ValueError(f"{STANDARD_INPUT}: expected at least one sentence, got none")
     with connect(server) as client:
-        conversation = client.conversation(model, session)
-        unknown = conversation.tell(*told)
+        is_new = client.sessions.find(session) is None
+        conversation = client.conversation(model or MODEL, session)
+        _require_model(conversation.info, model)
+        try:
+            unknown = conversation.tell(*told)
+        except TapeheadError as error:
+            if is_new and not isinstance(error, UNSETTLED):
+                _remove_untold(client, conversation)
+            raise
     if as_json:
         print_json(
             {
@@ -62,6 +86,21 @@ def tell(
         return
     console().print(f"'{conversation.session_id}' was told {len(told)} and has {conversation.told_count} sentences.")
     _warn_about(unknown)
+
+
+def _require_model(info: SessionInfo, model: str | None) -> None:
+    if model is not None and model != info.model_id:
+        raise ValueError(
+            f"--model: expected '{info.model_id}', the model of the session '{info.session_id}', got '{model}'"
+        )
+
+
+def _remove_untold(client: Client, conversation: Conversation) -> None:
+    """Takes back the creation of a session to which nothing could be told."""
+    incarnation = conversation.info.incarnation
+    with suppress(TapeheadError):  # the reason why nothing could be told is what matters
+        if client.sessions.get(conversation.session_id, incarnation=incarnation).committed_step == 0:
+            client.sessions.delete(conversation.session_id, incarnation=incarnation)
 
 
 def _show(answer: Answer, sentences: list[str] | None) -> None:

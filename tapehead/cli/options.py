@@ -58,14 +58,11 @@ def labels(pairs: list[str] | None) -> dict[str, str]:
     return {key: value for key, _, value in split}
 
 
-def lines(source: str) -> list[str]:
-    """The lines of a file, or of the standard input for "-", that are not blank."""
-    if source == "-":
-        text = sys.stdin.read()
-    else:
-        with open(source, encoding="utf-8") as file:
-            text = file.read()
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def session_id(given: str | None) -> str | None:
+    """What --session names; an empty name, such as that of a variable that is not set, is a mistake."""
+    if given == "":
+        raise typer.BadParameter("--session: expected the id of a session, got an empty one")
+    return given
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ import typer
 from rich.table import Column, Table
 
 from tapehead import render
+from tapehead.cli.files import require_writable
 from tapehead.cli.options import Json, Server, SessionId, connect, console, labels, print_json
 from tapehead.tensors import Array
 
@@ -35,6 +36,8 @@ def state(
     as_json: Json = False,
 ) -> None:
     """Show the tensors that a session remembers."""
+    if save is not None:
+        require_writable(save, "--save")
     with connect(server) as client:
         read = client.sessions.read_state(session_id, step=step, tensors=tensor or ())
     if save is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +15,9 @@ from rich.console import Console
 
 from tapehead import Session, StepResult
 from tapehead.cli.copying import BITS, compare, copy_sequence
-from tapehead.cli.options import Json, Server, connect, console, fields, print_json
-from tapehead.cli.rows import from_source
+from tapehead.cli.files import STANDARD_INPUT, require_writable
+from tapehead.cli.options import Json, Server, connect, console, fields, print_json, session_id
+from tapehead.cli.rows import fitting, from_source
 from tapehead.tensors import Array
 
 
@@ -38,7 +40,10 @@ def stream(
         ),
     ] = None,
     session: Annotated[
-        str | None, typer.Option("--session", help="The session to go on with; created if there is none.")
+        str | None,
+        typer.Option(
+            "--session", callback=session_id, help="The session to go on with; created once the first row is there."
+        ),
     ] = None,
     output: Annotated[
         list[str] | None, typer.Option("--output", help="An output to ask for, inspection outputs too; repeatable.")
@@ -75,14 +80,19 @@ def stream(
         raise typer.BadParameter("expected either a FILE or --copy LENGTH")
     if keep_most and not keep_every:
         raise typer.BadParameter("--keep-most: expected --keep-every beside it")
+    if save is not None:
+        require_writable(save, "--save")
     seed = secrets.randbits(32) if seed is None else seed
     sequence = None if copy is None else copy_sequence(copy, seed)
     rows: Iterable[Array] = from_source(source or "-") if sequence is None else sequence
     saved: list[Array] = []
-    with (
-        connect(server) as client,
-        client.session(model, session, outputs=output or (), keep_every=keep_every, keep_most=keep_most) as opened,
-    ):
+    name = "--copy" if copy is not None else STANDARD_INPUT if source in (None, "-") else source
+    with connect(server) as client, ExitStack() as streaming:
+        if session is None or client.sessions.find(session) is None:
+            rows = fitting(rows, name, client.models.get(model))
+        opened = streaming.enter_context(
+            client.session(model, session, outputs=output or (), keep_every=keep_every, keep_most=keep_most)
+        )
         out = console()
         if not as_json:
             out.print(
@@ -98,7 +108,8 @@ def stream(
                 _print_result(out, result)
     outputs = np.concatenate(saved) if saved else np.zeros(0, np.float32)
     if save is not None:
-        np.save(save, outputs)
+        with save.open("wb") as file:  # numpy would add an ending to the name
+            np.save(file, outputs)
     if sequence is not None and not as_json:
         drawing, wrong = compare(sequence, outputs)
         out.print(drawing, markup=False)

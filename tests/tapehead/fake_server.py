@@ -146,6 +146,7 @@ class FakeServer(
         self.sessions: dict[str, FakeSession] = {}
         self.scripts: deque[Script] = deque()
         self.unary_failures: deque[Status] = deque()
+        self.refuse_tell: Status | None = None
         self.opens: list[session_service_pb2.StreamOpen] = []
         self.received: list[int] = []  # the number of every step message that was read
         self.has_read = asyncio.Event()  # any step at all
@@ -364,6 +365,8 @@ class FakeServer(
 
     async def Tell(self, request, context):
         session = await self._enter(context, request.session_id)
+        if self.refuse_tell is not None:
+            await _abort(context, self.refuse_tell)
         count, digest = len(request.sentences), tell_hash(list(request.sentences))
         replayed = request.step <= session.committed
         if not replayed:

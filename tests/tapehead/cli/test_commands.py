@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 import tapehead
 from tapehead.cli.app import app
-from tests.tapehead.fake_server import FakeServer, Script
+from tests.tapehead.fake_server import FakeServer, Script, Status
 
 STORY = "Mary went to the kitchen\n\nJohn went home\n"
 
@@ -76,6 +77,59 @@ class TestQuestions:
             raise shell("ask", "--session", "nowhere", "Where?").exception
         assert threaded_server.sessions == {}
 
+    def test_a_story_that_is_no_text_is_named(self, shell: Shell, tmp_path: Path):
+        story = tmp_path / "story.txt"
+        story.write_bytes(b"Mary went home\nJohn went \xe9\n")
+
+        said = str(shell("ask", "--story", str(story), "Where is John?").exception)
+
+        assert said == f"{story}, line 2: expected text in UTF-8, got the byte 0xe9"
+
+    def test_a_refused_first_sentence_leaves_no_session_behind(self, shell: Shell, threaded_server: FakeServer):
+        threaded_server.refuse_tell = Status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+        assert isinstance(shell("tell", "", "--session", "tale").exception, tapehead.errors.InvalidField)
+        assert threaded_server.sessions == {}
+
+    def test_a_refused_sentence_leaves_a_session_of_before(self, shell: Shell, threaded_server: FakeServer):
+        shell("tell", "Mary went home", "--session", "tale")
+        threaded_server.make("empty", "babi-qa", 64)
+        threaded_server.refuse_tell = Status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+        for session in ("tale", "empty"):
+            assert isinstance(shell("tell", "", "--session", session).exception, tapehead.errors.InvalidField)
+        assert set(threaded_server.sessions) == {"tale", "empty"}
+
+    def test_a_sentence_whose_fate_is_unknown_leaves_its_session(self, shell: Shell, threaded_server: FakeServer):
+        threaded_server.refuse_tell = Status(grpc.StatusCode.CANCELLED, "OUTCOME_UNKNOWN")
+
+        assert isinstance(shell("tell", "a", "--session", "tale").exception, tapehead.errors.OutcomeUnknown)
+        assert set(threaded_server.sessions) == {"tale"}
+
+    def test_nothing_to_tell_is_refused(self, shell: Shell, threaded_server: FakeServer):
+        said = str(shell("tell", "-", "--session", "tale", stdin="\n").exception)
+
+        assert said == "standard input: expected at least one sentence, got none"
+        assert threaded_server.sessions == {}
+
+    @pytest.mark.parametrize("command", ["tell", "ask"])
+    def test_a_session_of_another_model_is_not_taken_for_it(self, shell: Shell, command: str):
+        shell("tell", "Mary went home", "--session", "tale", "--model", "echo-qa")
+
+        said = str(shell(command, "Where is Mary?", "--session", "tale", "--model", "adder").exception)
+
+        assert said == "--model: expected 'echo-qa', the model of the session 'tale', got 'adder'"
+        assert shell(command, "Where is Mary?", "--session", "tale", "--model", "echo-qa").exit_code == 0
+        assert shell(command, "Where is Mary?", "--session", "tale").exit_code == 0
+
+    @pytest.mark.parametrize("command", [("ask", "Where?"), ("tell", "a"), ("stream", "adder", "-")])
+    def test_an_empty_session_id_is_named(self, shell: Shell, threaded_server: FakeServer, command: tuple[str, ...]):
+        result = shell(*command, "--session", "", stdin="1,2\n")
+
+        assert result.exit_code == 2
+        assert "--session: expected the id of a session, got an empty one" in result.stderr
+        assert threaded_server.sessions == {}
+
     @pytest.mark.parametrize("arguments", [[], ["--story", "-", "--session", "tale"]])
     def test_ask_wants_either_a_story_or_a_session(self, shell: Shell, arguments: list[str]):
         result = shell("ask", "Where?", *arguments)
@@ -133,6 +187,42 @@ class TestStream:
     def test_a_malformed_row_is_named(self, shell: Shell, text: str, message: str):
         assert str(shell("stream", "adder", "-", stdin=text).exception) == message
 
+    @pytest.mark.parametrize("text", ["1,two\n", "1,2,3\n"])
+    @pytest.mark.parametrize("source", ["-", "rows.csv"])
+    def test_a_malformed_first_row_creates_no_session(
+        self, shell: Shell, threaded_server: FakeServer, tmp_path: Path, text: str, source: str
+    ):
+        (tmp_path / "rows.csv").write_text(text)
+        source = source if source == "-" else str(tmp_path / source)
+
+        result = shell("stream", "adder", source, "--session", "s", stdin=text)
+
+        assert isinstance(result.exception, ValueError)
+        assert str(result.exception).startswith("standard input" if source == "-" else source)
+        assert threaded_server.sessions == {}
+
+    def test_a_model_without_steps_gets_no_session(self, shell: Shell, threaded_server: FakeServer):
+        result = shell("stream", "echo-qa", "-", "--session", "s", stdin="1,2\n")
+
+        assert isinstance(result.exception, tapehead.errors.NotSupported)
+        assert threaded_server.sessions == {}
+
+    @pytest.mark.parametrize("target", [".", "nowhere/out.npy"])
+    def test_where_outputs_cannot_be_saved_nothing_is_streamed(
+        self, shell: Shell, threaded_server: FakeServer, tmp_path: Path, target: str
+    ):
+        result = shell("stream", "adder", "-", "--save", str(tmp_path / target), stdin="1,2\n")
+
+        assert str(result.exception).startswith("--save: expected a file that can be written, got ")
+        assert str(tmp_path / target) in str(result.exception)
+        assert threaded_server.sessions == {}
+        assert list(tmp_path.iterdir()) == []
+
+    def test_outputs_are_saved_under_the_name_given(self, shell: Shell, tmp_path: Path):
+        shell("stream", "adder", "-", "--save", str(tmp_path / "out"), stdin="1,2\n")
+
+        np.testing.assert_array_equal(np.load(tmp_path / "out"), [[1, 2]])
+
     @pytest.mark.parametrize("arguments", [[], ["rows.npy", "--copy", "3"]])
     def test_wants_either_a_file_or_a_generated_sequence(self, shell: Shell, arguments: list[str]):
         result = shell("stream", "adder", *arguments)
@@ -186,6 +276,7 @@ class TestStates:
         result = shell("sessions", "state", "s", "--save", str(tmp_path / "state.npz"))
 
         assert result.exit_code == 0, result.output
+        assert "got the folder" in str(shell("sessions", "state", "s", "--save", str(tmp_path)).exception)
         with np.load(tmp_path / "state.npz") as saved:
             assert {name: saved[name].tolist() for name in saved} == {
                 "total": [9, 12],
