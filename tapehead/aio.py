@@ -201,6 +201,8 @@ class Client:
         create: bool = True,
     ) -> Conversation:
         """A story that grows: the one that the session holds already, or else (never with `create=False`) a new one."""
+        if not create and not session_id:
+            raise ValueError("session_id: expected the id of a session, because none is to be created")
         info = None
         if session_id:
             info = await (self.sessions.find(session_id) if create else self.sessions.get(session_id))

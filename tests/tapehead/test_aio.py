@@ -29,6 +29,14 @@ class TestConversation:
         answer = await conversation.ask("Where is Daniel?", answer_count=1)
         assert (answer.text, answer.step, len(answer.hops)) == ("up", 3, 2)
 
+    @pytest.mark.parametrize("session_id", [None, ""])
+    async def test_none_is_created_where_that_is_not_wanted(
+        self, server: FakeServer, client: aio.Client, session_id: str | None
+    ):
+        with pytest.raises(ValueError, match="session_id: expected the id of a session"):
+            await client.conversation("echo-qa", session_id, create=False)
+        assert server.sessions == {}
+
     async def test_more_than_a_window_is_told_in_several_commits(self, server: FakeServer, client: aio.Client):
         server.make("s", "echo-qa", window=2)
         conversation = await client.conversation("echo-qa", "s")
