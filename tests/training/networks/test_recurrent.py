@@ -119,7 +119,7 @@ def test_a_network_without_units_is_refused() -> None:
         LSTM(RecurrentOptions(layers=0))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_a_trained_network_becomes_a_bundle(kind: str, tmp_path: Path) -> None:
     network = f"network={{kind = '{kind}', inputs = 3, outputs = 2, units = 6, layers = 2}}"
     train(tiny_config(tmp_path, network, "updates=2"), tmp_path / "run")
