@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class ReplyLine(Generic[T]):
-    """A queue for one reader and one writer: first in, first out, and the reader waits while it is too long.
+    """A queue for one reader and one writer: first in, first out, and the reader waits while it weighs too much.
 
     Leaner than `asyncio.Queue`, since every message of every stream goes through one: nothing is allocated unless
     somebody has to wait.
@@ -18,7 +18,8 @@ class ReplyLine(Generic[T]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._replies: deque[T] = deque()
+        self._replies: deque[tuple[T, int]] = deque()
+        self._weight = 0
         self._closed = False
         self._arrival: asyncio.Future[None] | None = None  # what the writer waits for
         self._room: asyncio.Future[None] | None = None  # what the reader waits for
@@ -31,13 +32,15 @@ class ReplyLine(Generic[T]):
         """Tells whether the writer has nothing to do."""
         return self._arrival is not None
 
-    def put(self, reply: T) -> None:
-        self._replies.append(reply)
+    def put(self, reply: T, weight: int = 1) -> None:
+        """`weight` is in steps: the answer of a chunk is as large as those of its steps."""
+        self._replies.append((reply, weight))
+        self._weight += weight
         _wake(self._arrival)
 
     def put_first(self, reply: T) -> None:
         """Puts what is no reply to a request before those that are."""
-        self._replies.appendleft(reply)
+        self._replies.appendleft((reply, 0))
         _wake(self._arrival)
 
     def close(self) -> None:
@@ -47,7 +50,7 @@ class ReplyLine(Generic[T]):
 
     async def wait_room(self) -> None:
         """Returns when the line is short enough for the reader to go on."""
-        while len(self._replies) > self._limit:
+        while self._weight > self._limit:
             self._room = asyncio.get_running_loop().create_future()
             try:
                 await self._room
@@ -64,15 +67,17 @@ class ReplyLine(Generic[T]):
                 await self._arrival
             finally:
                 self._arrival = None
-        reply = self._replies.popleft()
-        if self._room is not None and len(self._replies) <= self._limit:
+        reply, weight = self._replies.popleft()
+        self._weight -= weight
+        if self._room is not None and self._weight <= self._limit:
             _wake(self._room)
         return reply
 
     def drop_all(self) -> list[T]:
         """Empties the line and returns what was in it."""
-        dropped = list(self._replies)
+        dropped = [reply for reply, _ in self._replies]
         self._replies.clear()
+        self._weight = 0
         return dropped
 
 

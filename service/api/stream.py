@@ -41,6 +41,9 @@ class StreamObserver(Protocol):
     def answers_replayed(self, model_id: str, count: int) -> None:
         """A stream was opened with so many stored answers."""
 
+    def fingerprint_changed(self, model_id: str) -> None:
+        """A session goes on under another compute fingerprint than its last."""
+
     def rejected(self, reason: str) -> None:
         """A step failed in-band, with this reason."""
 
@@ -51,6 +54,7 @@ class Pending:
 
     step: int
     answer: Awaitable[StepAnswer]
+    weight: int = 1  # steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ class StepStream:
         call, line = self._call, self._line
         while (message := await call.read()) is not EOF:
             reply = self._take(message)
-            line.put(reply)
+            line.put(reply, reply.weight if type(reply) is Pending else 1)
             if type(reply) is Failed and reply.ends_stream:
                 break
             await line.wait_room()
@@ -149,7 +153,7 @@ class StepStream:
             return Failed(0, MalformedMessage("expected `step`: a stream is opened once, by its first message"), True)
         step = message.step
         try:
-            return Pending(step.step, self._attachment.submit(self._codec.decode(step)))
+            return Pending(step.step, self._attachment.submit(self._codec.decode(step)), max(1, step.step_count))
         except TapeheadError as error:
             return Failed(step.step, error)
 

@@ -50,6 +50,8 @@ class Streams:
         attachment = await self._lifecycle.open(call.owner, _open_spec(message))
         try:
             codec = StepCodec(attachment.model, message.outputs)
+            if attachment.fingerprint_changed:
+                self._observer.fingerprint_changed(attachment.model.model_id)
             if attachment.replays:
                 self._observer.answers_replayed(attachment.model.model_id, len(attachment.replays))
             stream = StepStream(call, attachment, codec, self._drain, self._observer, self._heartbeat)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from ..errors import StepGap
 from ..hosting.model import Model
-from ..sessions.live import LiveSession
+from ..sessions.live import GoAgain, LiveSession
 from .pools import Pool
 from .scheduler import Scheduler
 from .work import Stage, StepWork, Work
@@ -65,6 +66,13 @@ class Backlog:
         if not batch:
             self._ready.clear()
         return batch
+
+    def without_orphans(self, batch: Sequence[Work]) -> list[Work]:
+        """Takes out questions whose session has left memory: its slot may be another's by now."""
+        for work in batch:
+            if work.live is not None and work.live.is_gone:
+                self.abandon(work, GoAgain())
+        return [work for work in batch if work.stage is not Stage.SETTLED]
 
     def scratch_of(self, work: StepWork) -> int:
         """The slot for the state after a step, other than the session's own."""

@@ -137,17 +137,22 @@ class Calls:
                 if isinstance(verdict, Stored):
                     answer = await self._intake.stored_answer(live, verdict)
                 else:
-                    _check_story(live, message)
+                    if _is_bounded_story(live, message):
+                        if live.works:  # a rewind among them may change how long the story is
+                            await live.wait_settled()
+                            continue
+                        _check_room(live, message)
                     work = self._intake.accept(live, message, span_of(message), origin=None, client_id=client_id)
                     accepted.append(work)
                     answer = await asyncio.shield(work.answer)
                 return answer, live.head.incarnation
             except LostRace:
+                accepted.clear()
                 races += 1
                 if races == 2:
                     break
             except GoAgain:
-                continue
+                accepted.clear()
         raise StateConflict(key.session_id)
 
     async def _verdict(self, live: LiveSession, message: StepMessage) -> Accept | Stored:
@@ -197,11 +202,14 @@ class Calls:
             raise
 
 
-def _check_story(live: LiveSession, message: StepMessage) -> None:
-    """Raises TooLong for sentences that a model which forgets nothing has no room for."""
-    rules = live.model.manifest.question_answering
-    if message.entry != TELL or rules.story_overflow == QuestionAnswering.STORY_OVERFLOW_FORGET_OLDEST:
-        return
-    length = live.told + sum(work.span.step_count for work in live.works) + message.length
-    if length > rules.memory_sentences:
-        raise TooLong("sentences of the story, for this model's memory", rules.memory_sentences, length)
+def _is_bounded_story(live: LiveSession, message: StepMessage) -> bool:
+    """Whether these are sentences for a model that forgets nothing, and so has room for only so many."""
+    overflow = live.model.manifest.question_answering.story_overflow
+    return message.entry == TELL and overflow != QuestionAnswering.STORY_OVERFLOW_FORGET_OLDEST
+
+
+def _check_room(live: LiveSession, message: StepMessage) -> None:
+    """Raises TooLong for sentences that the model has no room for."""
+    room = live.model.manifest.question_answering.memory_sentences
+    if live.told + message.length > room:
+        raise TooLong("sentences of the story, for this model's memory", room, live.told + message.length)

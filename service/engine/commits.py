@@ -46,7 +46,10 @@ class Committer:
 
         From here on, before anything is awaited, the outcome is the store's to tell: nobody can take the works out.
         """
-        return self._commit(works, [self._commit_of(work) for work in works])
+        commits = [self._commit_of(work) for work in works]
+        for work in works:
+            work.stage = Stage.COMMITTING
+        return self._commit(works, commits)
 
     async def _commit(self, works: list[StepWork], commits: list[Commit]) -> None:
         started = self._clock.monotonic()
@@ -75,7 +78,6 @@ class Committer:
     def _commit_of(self, work: StepWork) -> Commit:
         live = work.session
         assert work.scratch is not None
-        work.stage = Stage.COMMITTING
         work.result = _with_time_axis(work.collected)
         birth = live.head.birth
         retention = retain(
@@ -122,7 +124,7 @@ class Committer:
         live, found = work.session, outcome.found
         error = live.lost_to(found, work.origin, work.client_id)
         is_race = work.origin is None and isinstance(found, Head) and live.is_opening_of(found)
-        live.drop(error)
+        live.drop(live.lost_to(found, live.attachment, ""))  # whose stream ends is told of its own part in it
         self._backlog.fail(work, LostRace() if is_race else error)
 
     def _not_stored(self, work: StepWork, error: TapeheadError) -> None:

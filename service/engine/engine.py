@@ -96,10 +96,12 @@ class Engine:
         except Exception:
             log.exception("model %s, entry %s: a turn of the engine failed", batch[0].model.model_id, batch[0].entry)
             for work in batch:
-                if work.stage is not Stage.SETTLED:
-                    self._backlog.fail(work, ModelFailed(work.model.model_id, work.current_step))
+                self._backlog.abandon(work, ModelFailed(work.model.model_id, work.current_step))
 
     async def _turn(self, batch: Sequence[Work]) -> None:
+        batch = self._backlog.without_orphans(batch)
+        if not batch:
+            return
         started = self._clock.monotonic()
         for work in batch:
             work.begin(started)

@@ -117,9 +117,8 @@ class Intake:
         Raises GoAgain if it was released, or the session replaced, since the copy was made.
         """
         step = verdict.span.first_step
-        answers = await self._store.answers(live.key, live.head.incarnation, step)
-        found = next((answer for answer in answers if answer.first_step == step), None)
-        if found is None:
+        found = await self._store.answer(live.key, live.head.incarnation, step)
+        if found is None or found.first_step != step:
             raise GoAgain
         self._count_replay(live.model, verdict.span)
         return decode_answer(found, committed_step=live.rules.committed_step)

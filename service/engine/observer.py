@@ -19,16 +19,3 @@ class Observer(Protocol):
 
     def replayed(self, model_id: str, steps: int) -> None:
         """A stored answer was given again."""
-
-    def fingerprint_changed(self, model_id: str) -> None:
-        """A session goes on under another compute fingerprint than its last."""
-
-
-class SilentObserver:
-    """Hears and says nothing."""
-
-    def batch_run(self, model_id: str, entry: str, size: int, seconds: float) -> None: ...
-    def message_done(self, model_id: str, steps: int, queue: float, infer: float, commit: float) -> None: ...
-    def question_done(self, model_id: str, queue: float, infer: float) -> None: ...
-    def replayed(self, model_id: str, steps: int) -> None: ...
-    def fingerprint_changed(self, model_id: str) -> None: ...

@@ -57,7 +57,7 @@ class Creation:
             raise gone(source.session_id, head)
         born = head.birth
         model = self._repository.get(born.model_id, born.model_version)
-        record = await state_of(self._store, source, incarnation, step, model)
+        record = await state_of(self._store, source, incarnation or head.incarnation, step, model)
         at = record.head.committed_step if step is None else step
         birth = self._birth(model, spec, request, origin_step=at, like=born)
         return await self._write(source.owner, spec, birth, record.state)

@@ -132,6 +132,7 @@ class Lifecycle:
 
         A damaged session can be ended only without naming an incarnation; else it raises StateCorrupt.
         """
+        check_session_id(key.session_id)
         async with self._live.door(key):
             outcome = await self._store.delete(key, incarnation)
             if isinstance(outcome, Lost):
@@ -184,21 +185,35 @@ class Lifecycle:
     async def _try_open(self, key: Key, spec: OpenSpec) -> Attachment | None:
         """One try; None if the session was replaced, or its copy dropped, meanwhile."""
         self._live.make_room_for(key)
+        head, model = await self._checked_head(key, spec)
+        copy = self._live.peek(key)
+        if copy is None:
+            return await self._bump(key, head, model, spec)
+        copy.is_opening = True  # until the open is over, calls go again instead of joining this copy
+        try:
+            if await self._quiet(copy, spec.client_id):
+                head, model = await self._checked_head(key, spec)  # a commit has moved it
+            return await self._bump(key, head, model, spec)
+        except BaseException:
+            copy.drop(
+                StateConflict(key.session_id)
+            )  # whether the epoch was raised is not known: nobody goes on with it
+            raise
+        finally:
+            copy.is_opening = False
+
+    async def _checked_head(self, key: Key, spec: OpenSpec) -> tuple[Head, Model]:
         head = await self._head(key, spec.incarnation)
         model = self._repository.get(head.birth.model_id, head.birth.model_version)
         self._check(key, head, model, spec)
-        copy = self._live.peek(key)
-        try:
-            if copy is not None:
-                await self._quiet(copy, spec.client_id)
-            outcome = await self._store.open(key, head.incarnation, spec.client_id)
-            if isinstance(outcome, Lost):
-                return None
-            live = await self._copy(key, outcome, spec)
-            return await self._attach(live, model, outcome.before, spec)
-        finally:
-            if copy is not None:
-                copy.is_opening = False
+        return head, model
+
+    async def _bump(self, key: Key, head: Head, model: Model, spec: OpenSpec) -> Attachment | None:
+        outcome = await self._store.open(key, head.incarnation, spec.client_id)
+        if isinstance(outcome, Lost):
+            return None
+        live = await self._copy(key, outcome, spec)
+        return await self._attach(live, model, outcome.before, spec)
 
     async def _existing(self, owner: str, spec: OpenSpec) -> Key:
         """The session's key, after creating it where the request allows that."""
@@ -206,6 +221,8 @@ class Lifecycle:
             found = await self._store.head(Key(owner, spec.session_id))
             if isinstance(found, Head) or spec.create is None or spec.incarnation is not None:
                 return Key(owner, spec.session_id)
+            if found is not None and spec.last_received_step:
+                raise gone(spec.session_id, found)
         assert spec.create is not None
         if spec.last_received_step:
             raise StateRegressed(spec.session_id, 0, spec.last_received_step)
@@ -239,13 +256,14 @@ class Lifecycle:
         if spec.strict_fingerprint and head.fingerprint not in ("", model.fingerprint):
             raise FingerprintMismatch(key.session_id, head.fingerprint, model.fingerprint)
 
-    async def _quiet(self, live: LiveSession, opener: str) -> None:
-        """Ends the old stream, drops what has not begun, and lets the commit in flight end."""
-        live.is_opening = True  # until the open is over, calls go again instead of joining this copy
+    async def _quiet(self, live: LiveSession, opener: str) -> bool:
+        """Ends the old stream, drops what has not begun, lets the commit in flight end; tells whether there was one."""
         if live.attachment is not None:
             live.attachment.end(live.attachment.taken_over_by(opener))
         live.abandon_works(None, GoAgain())
+        was_committing = bool(live.works)
         await live.wait_settled()
+        return was_committing
 
     async def _copy(self, key: Key, opened: Opened, spec: OpenSpec) -> LiveSession:
         """The session in memory as of this opening: the copy there is, if it equals the head before; else a new one."""

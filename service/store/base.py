@@ -206,6 +206,9 @@ class Store(Protocol):
         A chunk is kept and read whole.
         """
 
+    async def answer(self, key: Key, incarnation: bytes, step: int) -> Answer | None:
+        """Reads the kept answer that covers the step; None if none does, or if the incarnation differs."""
+
     async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
         """Reads the state that is kept under the step; None if there is none, or if the incarnation differs.
 

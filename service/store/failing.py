@@ -134,6 +134,9 @@ class FailingStore:
     async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
         return await self._pass_on("kept_state", lambda: self._inner.kept_state(key, incarnation, step))
 
+    async def answer(self, key: Key, incarnation: bytes, step: int) -> Answer | None:
+        return await self._pass_on("answer", lambda: self._inner.answer(key, incarnation, step))
+
     async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
         return await self._pass_on("renew", lambda: self._inner.renew(key, incarnation, epoch))
 

@@ -50,9 +50,9 @@ class LmdbStore:
     ) -> None:
         self.durability = durability
         self.location = f"lmdb:{folder}"
-        self._groups = groups
         self._hold = hold
         self._environment = environment
+        self._groups = groups
         self._tables = groups.tables
         self._writer = Writer(groups.perform, self._release)
 
@@ -136,6 +136,10 @@ class LmdbStore:
     async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
         place = place_of(key)
         return await self._writer.submit(Kind.READS, lambda txn: self._tables.kept_state(txn, place, incarnation, step))
+
+    async def answer(self, key: Key, incarnation: bytes, step: int) -> Answer | None:
+        place = place_of(key)
+        return await self._writer.submit(Kind.READS, lambda txn: self._tables.answer(txn, place, incarnation, step))
 
     async def renew(self, key: Key, incarnation: bytes, epoch: int) -> bool:
         place = place_of(key)

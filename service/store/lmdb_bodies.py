@@ -66,6 +66,14 @@ class Bodies:
             raise StateCorrupt(f"the answer of step {expected} of {name_of(place)} is missing")
         return kept
 
+    def answer(self, txn: Transaction, row: HeadRow, step: int) -> Answer | None:
+        first = _STEP.pack(row.number, step)
+        with txn.cursor(self._answers) as cursor:
+            for key in keys_from(cursor, first, first[:8]):
+                found = decode_answer(key, cursor.value())
+                return found if found.first_step <= step else None
+        return None
+
     # --- writes -------------------------------------------------------------------------------------------------------
 
     def answers_cursor(self, txn: Transaction) -> lmdb.Cursor[bytes]:

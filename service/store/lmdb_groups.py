@@ -110,8 +110,11 @@ class Groups:
 
     def _after_failed_commit(self, error: lmdb.Error, before: int) -> type[StoreFull] | type[StoreUnavailable]:
         """A full disk shows as an input/output error; that it was not carried out is certain if no meta page moved."""
-        full = isinstance(error, lmdb.DiskError) or free_bytes(self._folder) < self._reserve_bytes
-        certain = not isinstance(error, lmdb.PanicError) and self._environment.info()["last_txnid"] == before
+        try:
+            full = isinstance(error, lmdb.DiskError) or free_bytes(self._folder) < self._reserve_bytes
+            certain = not isinstance(error, lmdb.PanicError) and self._environment.info()["last_txnid"] == before
+        except (OSError, lmdb.Error):
+            return StoreUnavailable  # nothing is certain then, and least of all that the group may be tried again
         return StoreFull if full and certain else StoreUnavailable
 
     def _shrink(self, job: Job) -> None:

@@ -121,6 +121,12 @@ class Tables:
             return []
         return self._bodies.answers(txn, place, row, from_step)
 
+    def answer(self, txn: Transaction, place: bytes, incarnation: bytes, step: int) -> Answer | None:
+        row = self._head(txn, place)
+        if row is None or row.head.incarnation != incarnation:
+            return None
+        return self._bodies.answer(txn, row, step)
+
     def kept_state(self, txn: Transaction, place: bytes, incarnation: bytes, step: int) -> bytes | None:
         row = self._head(txn, place)
         if row is None or row.head.incarnation != incarnation or step not in row.head.kept_steps:

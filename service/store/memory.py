@@ -93,6 +93,11 @@ class MemoryStore:
             return []
         return [answer for answer in session.answers if answer.last_step >= from_step]
 
+    async def answer(self, key: Key, incarnation: bytes, step: int) -> Answer | None:
+        return next(
+            (answer for answer in await self.answers(key, incarnation, step) if answer.first_step <= step), None
+        )
+
     async def kept_state(self, key: Key, incarnation: bytes, step: int) -> bytes | None:
         session = self._session(key)
         if session is None or session.head.incarnation != incarnation:

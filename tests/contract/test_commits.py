@@ -239,3 +239,22 @@ async def test_any_history_is_the_one_that_a_list_would_keep(store: Store) -> No
 
         assert head.oldest_kept_answer == kept[0].first_step
         assert await store.answers(KEY, BORN, from_step) == [each for each in kept if each.last_step >= from_step]
+
+
+async def test_one_answer_is_found_by_any_of_its_steps(store: Store) -> None:
+    head = await stepped(store, await born(store), 1)
+    chunk = replace(step_after(head), answer=Answer(2, 3, b"hash", b"chunk"))
+    await store.commit([chunk])
+
+    for step in (2, 3, 4):
+        assert await store.answer(KEY, BORN, step) == chunk.answer
+    assert await store.answer(KEY, BORN, 5) is None
+    assert await store.answer(KEY, REBORN, 2) is None
+    assert await store.answer(Key("ada", "another"), BORN, 2) is None
+
+
+async def test_a_released_answer_is_not_found(store: Store) -> None:
+    head = await stepped(store, await born(store), 1)
+    await store.commit([replace(step_after(head), release_through=1)])
+
+    assert await store.answer(KEY, BORN, 1) is None

@@ -12,7 +12,6 @@ import numpy as np
 from service.engine.admission import Limits
 from service.engine.calls import Calls
 from service.engine.engine import Engine
-from service.engine.observer import SilentObserver
 from service.hosting.model import Arrays, EntrySpec, Model, TensorSpec
 from service.hosting.repository import Repository
 from service.sessions.attachment import Attachment
@@ -80,6 +79,15 @@ def step_message(step: int, *values: float, acknowledged: int = 0, count: int = 
     x = np.array([[value, value] for value in values], FLOAT)
     sent = x if count else x[0]
     return StepMessage(step, count, {"x": x}, ("y",), step_hash(count, {"x": sent}, ["y"]), acknowledged)
+
+
+class SilentObserver:
+    """Hears and says nothing."""
+
+    def batch_run(self, model_id: str, entry: str, size: int, seconds: float) -> None: ...
+    def message_done(self, model_id: str, steps: int, queue: float, infer: float, commit: float) -> None: ...
+    def question_done(self, model_id: str, queue: float, infer: float) -> None: ...
+    def replayed(self, model_id: str, steps: int) -> None: ...
 
 
 class Server:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.errors import InvalidField, StepGap, TooLong
+from service.errors import InvalidField, OverCapacity, StepGap, TooLong
 from service.hosting.repository import load_model
 from service.sessions.hashing import tell_hash
 from service.sessions.lifecycle import CreateSpec
@@ -81,3 +82,24 @@ async def test_a_model_that_forgets_says_how_much_it_was_told(server: Server) ->
     await tell(server, 1, *story)
 
     assert (await ask(server, "where is mary")).told == QA_MEMORY_SENTENCES + 3
+
+
+async def test_a_question_that_waits_while_its_session_leaves_memory_is_not_answered_from_anothers_slot(
+    server: Server,
+) -> None:
+    await tell(server, 1, "mary went to the garden")
+    live = server.live.peek(KEY)
+    assert live is not None
+    question = asyncio.create_task(ask(server, "where is mary"))
+    while server.engine.statistics().waiting_steps == 0:  # noqa: ASYNC110  # turns of the loop are what is waited for
+        await asyncio.sleep(0)
+    live.drop(OverCapacity("sessions in memory", 1, retry_after=0.1))
+    other = server.live.peek(KEY)
+    assert other is None
+    live.slots.write(live.slots.take(), [np.full_like(a, 9) for a in (*_rows(server),)])
+
+    assert text(await question) == "garden"
+
+
+def _rows(server: Server) -> list[np.ndarray]:
+    return list(server.repository.get("tiny-qa").initial_state.values())

@@ -15,6 +15,7 @@ from service.errors import (
     AnswerReleased,
     DeadlineExceeded,
     OutcomeUnknown,
+    SessionNotFound,
     SessionReplaced,
     SessionTakenOver,
     StateRegressed,
@@ -23,6 +24,7 @@ from service.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from service.sessions.lifecycle import CreateSpec
 from service.sessions.messages import StepAnswer
 from service.store.base import Key
 from service.store.failing import FailingStore
@@ -106,9 +108,17 @@ async def test_opens_at_two_servers_never_share_an_epoch_and_commits_do_not_star
     async with serving(s0, s1):
         await s0.create("s")
         old = await s0.open("s", "c0")
-        busy = [old.submit(step_message(n, 1.0)) for n in range(1, 9)]
-        streams = await asyncio.gather(s0.open("s", "c1"), s1.open("s", "c2"))
-        await asyncio.gather(*busy, return_exceptions=True)
+
+        async def keep_committing() -> None:
+            step = 0
+            while not old.ended.done():
+                step += 1
+                await asyncio.gather(old.submit(step_message(step, 1.0)), return_exceptions=True)
+
+        busy = asyncio.create_task(keep_committing())
+        async with asyncio.timeout(20):
+            streams = await asyncio.gather(s0.open("s", "c1"), s1.open("s", "c2"))
+            await busy
 
         assert len({stream.head.epoch for stream in streams}) == 2
 
@@ -465,3 +475,58 @@ async def test_a_call_that_waited_for_the_window_does_not_slip_into_an_open() ->
         await opening
 
         assert await call == 2.0
+
+
+async def test_an_open_that_fails_halfway_leaves_no_copy_of_an_older_epoch() -> None:
+    s0, _, store = two_servers()
+    async with serving(s0):
+        key = await s0.create("s")
+        await s0.step(key, 1, 1.0)
+        store.lose_reply("open")
+        with pytest.raises(StoreUnavailable):
+            await s0.open("s", "c")
+
+        assert await s0.step(key, 2, 1.0) == 2.0  # nobody took over
+
+
+async def test_an_open_judges_the_answers_as_they_are_after_the_commit_in_flight() -> None:
+    """W = 2, step 4 received, step 7 in flight: once 7 is committed, the answer of 5 is released."""
+    s0, _, store = two_servers()
+    async with serving(s0):
+        key = await s0.create("s", window=2)
+        stream = await s0.open("s", "c0")
+        for step in range(1, 7):
+            await stream.submit(step_message(step, 1.0))
+        gate = store.hold("commit")
+        stream.submit(step_message(7, 1.0))
+        await gate.wait_reached()
+        opening = asyncio.create_task(s0.open("s", "c0", last_received_step=4))
+        await until(stream.ended.done)
+        gate.release()
+
+        with pytest.raises(AnswerReleased):
+            await opening
+        assert (await s0.lifecycle.get(key, None)).head.epoch == 1
+
+
+async def test_a_stream_hears_of_its_own_part_when_a_unary_step_finds_it_overtaken() -> None:
+    """A streams at S0, B opens at S1, B's unary step at S0 is lost: A was taken over by another, B by itself."""
+    s0, s1, _ = two_servers()
+    async with serving(s0, s1):
+        key = await s0.create("s")
+        stream = await s0.open("s", "a")
+        await s1.open("s", "b")
+        with pytest.raises(SessionTakenOver) as lost:
+            await s0.step(key, 1, 1.0, client_id="b")
+        ended = stream.ended.result()
+
+        assert isinstance(ended, SessionTakenOver)
+        assert (lost.value.same_client, ended.same_client) == (True, False)
+
+
+async def test_an_open_over_a_tombstone_says_what_became_of_the_session() -> None:
+    s0, _, _ = two_servers()
+    key = await s0.create("s")
+    await s0.lifecycle.delete(key, None)
+    with pytest.raises(SessionNotFound):
+        await s0.open("s", last_received_step=3, create=CreateSpec(model_id="accumulator"))

@@ -8,8 +8,10 @@ from service.engine.admission import LONGEST_RETRY, SHORTEST_RETRY, UNMEASURED_R
 from service.errors import OverCapacity
 
 
-def test_what_fits_the_line_is_admitted() -> None:
+def test_the_line_takes_exactly_its_limit() -> None:
     admit(7, 3, 0.0, Limits(waiting_steps=10))
+    with pytest.raises(OverCapacity):
+        admit(8, 3, 0.0, Limits(waiting_steps=10))
 
 
 @pytest.mark.parametrize(
