@@ -256,6 +256,7 @@ class FakeMetrics:
 
     def __init__(self) -> None:
         self.rejections: list[str] = []
+        self.changed_fingerprints: list[str] = []
         self.ended: list[str] = []
         self.has_started = asyncio.Event()
 
@@ -272,6 +273,9 @@ class FakeMetrics:
 
     def answers_replayed(self, model_id: str, count: int) -> None:
         self.replayed = count
+
+    def fingerprint_changed(self, model_id: str) -> None:
+        self.changed_fingerprints.append(model_id)
 
     def rejected(self, reason: str) -> None:
         self.rejections.append(reason)

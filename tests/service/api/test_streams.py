@@ -136,6 +136,20 @@ async def test_stored_answers_come_before_live_ones(served: Served, attachment: 
     assert served.metrics.replayed == 2
 
 
+@pytest.mark.parametrize("changed", [True, False])
+async def test_another_fingerprint_is_told_and_counted(
+    served: Served, attachment: FakeAttachment, changed: bool
+) -> None:
+    attachment.fingerprint_changed = changed
+    call = served.sessions.StreamSteps()
+    await call.write(OPEN)
+    opened = (await call.read()).opened
+    call.cancel()
+
+    assert opened.fingerprint_changed is changed
+    assert served.metrics.changed_fingerprints == ([attachment.model.model_id] if changed else [])
+
+
 @pytest.mark.parametrize("first", [step(1), pb.StreamStepsRequest()], ids=["step", "nothing in it"])
 async def test_a_stream_begins_with_open(served: Served, first: pb.StreamStepsRequest) -> None:
     call = served.sessions.StreamSteps()
