@@ -71,7 +71,7 @@ async def test_a_commit_that_does_not_follow_the_head_is_lost(store: Store, chan
 
 
 async def test_a_commit_that_looks_like_the_head_is_still_lost(store: Store) -> None:
-    """H1, H2: the very same commit again, to the byte, is not applied and does not pass for applied."""
+    """The very same commit again, to the byte, is not applied and does not pass for applied."""
     head = await born(store)
     commit = step_after(head)
     after = await stepped(store, head, 1)
@@ -88,7 +88,7 @@ async def test_a_commit_under_an_old_epoch_is_lost_to_the_newer_open(store: Stor
 
 
 async def test_a_late_commit_does_not_reach_the_session_that_took_the_id(store: Store) -> None:
-    """H7, R4: epoch and step are as the late commit expects them; only the incarnation tells."""
+    """Epoch and step are as the late commit expects them; only the incarnation tells."""
     late = step_after(await born(store))
     await store.delete(KEY, None)
     stone = await store.head(KEY)

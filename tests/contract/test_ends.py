@@ -101,7 +101,7 @@ async def test_use_postpones_the_end(store: Store, clock: HandClock, use: str) -
 
 
 async def test_expiry_and_a_renewal_at_once_leave_one_of_two_truths(store: Store, clock: HandClock) -> None:
-    """R5: the session is renewed and lives, or it has expired and the renewal says so."""
+    """The session is renewed and lives, or it has expired and the renewal says so."""
     keys = [Key("ada", f"s{number}") for number in range(20)]
     for key in keys:
         await born(store, key)

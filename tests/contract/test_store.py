@@ -68,7 +68,7 @@ async def test_a_create_never_replaces_a_session(store: Store) -> None:
 
 
 async def test_a_late_create_finds_the_tombstone_and_creates_nothing(store: Store) -> None:
-    """R2: create r1, delete, create r2 with the same content, delete; then r1 comes again."""
+    """Create r1, delete, create r2 with the same content, delete; then r1 comes again."""
     await born(store)
     await store.delete(KEY, BORN)
     stone = await store.head(KEY)
@@ -80,7 +80,7 @@ async def test_a_late_create_finds_the_tombstone_and_creates_nothing(store: Stor
 
 
 async def test_a_tombstone_gives_way_to_a_replace(store: Store, clock: HandClock) -> None:
-    """R3: a START on an id that ended begins a new incarnation; the old one's answers are gone."""
+    """A START on an id that ended begins a new incarnation; the old one's answers are gone."""
     await stepped(store, await born(store), 1, 1)
     await store.delete(KEY, None)
     clock.advance(1)
@@ -155,7 +155,7 @@ async def test_an_open_of_a_deleted_session_finds_its_tombstone(store: Store) ->
 
 
 async def test_opens_at_once_never_share_an_epoch_and_commits_do_not_starve_them(store: Store) -> None:
-    """H3: twenty openers against a busy old stream."""
+    """Twenty openers against a busy old stream."""
     head = await born(store)
 
     async def busy_old_stream() -> Head | Tombstone | None:
