@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 REQUESTS = 16  # at once; more are turned away
+METHODS = ("GET", "HEAD")
+BODY_BYTES = 1 << 16  # of a request that should have none; how many are read before it is hung up on
 TIMEOUT = 10.0  # seconds in which a client must say what it wants
 
 Page = tuple[HTTPStatus, str, bytes]  # status, content type, body
@@ -108,21 +110,31 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         page = self.server.pages.get(self.path.split("?")[0])
         if page is None:
-            status, kind, body = (
-                HTTPStatus.NOT_FOUND,
-                PLAIN,
-                b"here are: " + " ".join(self.server.pages).encode() + b"\n",
-            )
+            here = " ".join(self.server.pages)
+            self._answer(HTTPStatus.NOT_FOUND, PLAIN, f"here are: {here}\n".encode())
         else:
-            status, kind, body = page(self.headers.get("Accept", ""))
+            self._answer(*page(self.headers.get("Accept", "")))
+
+    do_HEAD = do_GET  # the name is the library's
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Says in a sentence what the library says as a page: what is asked in another way, or cannot be read."""
+        self.close_connection = True
+        if code != HTTPStatus.NOT_IMPLEMENTED:
+            status = HTTPStatus(code)
+            return self._answer(status, PLAIN, f"{message or status.phrase}\n".encode())
+        sentence = f"expected {' or '.join(METHODS)}, got {self.command}: pages here are only read\n"
+        self._answer(HTTPStatus.METHOD_NOT_ALLOWED, PLAIN, sentence.encode(), Allow=", ".join(METHODS))
+        if self.headers.get("Content-Length", "0") != "0":
+            self.rfile.read1(BODY_BYTES)  # closing on unread bytes may take the answer away from the client
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes, **headers: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-    do_HEAD = do_GET  # the name is the library's
 
     def log_message(self, format: str, *args: object) -> None:
         """Says nothing: a scrape every few seconds is no news."""

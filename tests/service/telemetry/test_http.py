@@ -6,7 +6,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPResponse
+from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
@@ -68,6 +68,31 @@ def test_the_first_page_says_what_to_try_and_the_others_where_to_look(address: s
     status, _, text = get(address, "/nothing")
     assert status == 404
     assert "/metrics" in text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "NONSENSE"])
+@pytest.mark.parametrize("path", ["/metrics", "/nothing"])
+def test_other_methods_are_told_which_there_are(address: str, method: str, path: str) -> None:
+    connection = HTTPConnection(address, timeout=10)
+    connection.request(method, path, body=b"x" * 1000)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+
+    assert response.status == 405
+    assert response.headers["Allow"] == "GET, HEAD"
+    assert response.headers["Content-Type"].startswith("text/plain")
+    assert text == f"expected GET or HEAD, got {method}: pages here are only read\n"
+
+
+def test_what_is_no_request_is_answered_in_plain_words(address: str) -> None:
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(b"GET / HTTP/x\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+
+    assert b"Bad request version" in answer
+    assert b"<" not in answer
 
 
 def test_a_crowd_of_silent_clients_is_bounded(address: str) -> None:
