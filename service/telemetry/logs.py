@@ -12,6 +12,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["console", "json"]
 
+GRPC = "grpc._cython.cygrpc"  # what grpc calls its logger
+
 # Nobody logs these on purpose. What a careless line would hold never reaches the output.
 PRIVATE = frozenset({"authorization", "token", "password", "story", "sentence", "sentences", "question", "text"})
 
@@ -38,6 +40,7 @@ def set_up_logs(level: Level, kind: Format) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_render(kind)))
+    logging.getLogger(GRPC).addFilter(tell_ended_call)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -46,6 +49,16 @@ def set_up_logs(level: Level, kind: Format) -> None:
 def hide_private(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replaces what must not be logged."""
     return {name: "[hidden]" if name in PRIVATE else value for name, value in event.items()}
+
+
+def tell_ended_call(record: logging.LogRecord) -> bool:
+    """Makes one line of the traceback that grpc logs where a call that it ended by itself has no use for our status."""
+    kind = record.exc_info[0] if record.exc_info else None
+    if kind is not None and kind.__name__ == "ExecuteBatchError":
+        call = record.getMessage().partition("[")[2].partition("]")[0]
+        record.msg, record.args = f"grpc ended the call {call} by itself, as at a message above its own limit", ()
+        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
+    return True
 
 
 def _render(kind: Format) -> list[Processor]:

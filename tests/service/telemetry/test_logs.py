@@ -61,6 +61,21 @@ def test_secrets_and_stories_are_hidden(capsys: pytest.CaptureFixture[str], name
     assert logged(capsys)[0][name] == "[hidden]"
 
 
+def test_a_call_that_grpc_ended_by_itself_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    class ExecuteBatchError(Exception):
+        """Has the name of grpc's own."""
+
+    set_up_logs("info", "json")
+    for error in (ExecuteBatchError(), ValueError()):
+        said = f"{type(error).__name__} raised in core by servicer method [/tapehead.v1.SessionService/StreamSteps]"
+        logging.getLogger("grpc._cython.cygrpc").error(said, exc_info=error)
+    ended, other = logged(capsys)
+
+    assert (ended["level"], "exception" in ended) == ("warning", False)
+    assert "/tapehead.v1.SessionService/StreamSteps" in str(ended["event"])
+    assert (other["level"], "exception" in other) == ("error", True)
+
+
 @pytest.mark.parametrize("kind", ["json", "console"])
 def test_a_traceback_has_no_values(capsys: pytest.CaptureFixture[str], kind: str) -> None:
     set_up_logs("info", kind)  # type: ignore[arg-type]
