@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -211,11 +211,31 @@ def _sentence(error: ValidationError) -> str:
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return f"the settings file has a setting '{name}' that does not exist"
-    message = _PATTERNS.get(name, message) if first["type"] == "string_pattern_mismatch" else message
-    return f"{flag(name)}: {message[:1].lower()}{message[1:]}, got {first['input']!r}"
+    if not message.startswith("expected"):
+        message = f"expected {_expected(name)}"
+    return f"{flag(name)}: {message}, got {first['input']!r}"
 
 
-_PATTERNS = {"store": "expected lmdb:FOLDER or memory:"}
+def _expected(name: str) -> str:
+    """Returns what a setting may be, in words."""
+    field = Settings.model_fields.get(name)
+    if field is None or name in _EXPECTED:
+        return _EXPECTED.get(name, "another value")
+    words = [option for option in get_args(field.annotation) + _literals(field.annotation) if isinstance(option, str)]
+    if words:
+        return f"one of {', '.join(dict.fromkeys(words))}"
+    bounds = {type(bound).__name__: getattr(bound, type(bound).__name__.lower(), None) for bound in field.metadata}
+    said = [f"{words} {bounds[kind]:.15g}" for kind, words in _BOUNDS.items() if kind in bounds]
+    return f"{_KINDS.get(field.annotation, 'another value')} {' and '.join(said)}".strip()
+
+
+def _literals(annotation: object) -> tuple[object, ...]:
+    return tuple(word for part in get_args(annotation) for word in get_args(part))
+
+
+_EXPECTED = {"store": "lmdb:FOLDER or memory:"}
+_KINDS: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+_BOUNDS = {"Gt": "above", "Ge": "of at least", "Le": "at most"}
 
 
 def _text(value: object) -> str:
