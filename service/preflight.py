@@ -5,6 +5,7 @@ They run at every start, where a failure ends it, and by `python -m service chec
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
@@ -101,6 +102,22 @@ def check_ports(settings: Settings) -> Finding:
     return Finding("ports", "ok", f"{settings.address} and {settings.metrics_address} are free")
 
 
+def check_ready_file(settings: Settings) -> Finding:
+    path = settings.ready_file
+    if path is None:
+        return Finding("ready file", "ok", "none is asked for")
+    got = ""
+    if path.is_dir():
+        got = f"{path}, which is a folder"
+    elif not path.parent.is_dir():
+        got = f"{path}, whose folder does not exist"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        got = f"{path}, whose folder may not be written"
+    if got:
+        return Finding("ready file", "failure", f"--ready-file: expected a file that can be written, got {got}")
+    return Finding("ready file", "ok", f"{path} can be written")
+
+
 def check_files(settings: Settings) -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < SPARE_FILES + settings.max_streams:
@@ -120,6 +137,7 @@ CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     check_space,
     check_store,
     check_ports,
+    check_ready_file,
     check_files,
 )
 

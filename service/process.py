@@ -44,21 +44,28 @@ async def serve(settings: Settings) -> int:
     except CannotStart as error:
         print(f"tapehead: {error}", file=sys.stderr)
         return FAILED
-    _announce(server)
-    await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+    is_announced = _announce(server)
+    if is_announced:
+        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
     await server.stop()
-    return FAILED if server.failed.is_set() else OK
+    return FAILED if server.failed.is_set() or not is_announced else OK
 
 
-def _announce(server: Server) -> None:
-    """Says what is served and, last, that it is."""
+def _announce(server: Server) -> bool:
+    """Says what is served and, last, that it is; False if those who wait for that cannot be told."""
     settings, addresses, models = server.settings, server.addresses, server.repository.models()
     broken, store = server.repository.broken, server.store
     print_tables(Console(), models, broken, store.location, store.durability, settings)
     print(first_lines(addresses, models))
     if settings.ready_file is not None:
-        _write_whole(settings.ready_file, addresses.as_json())
+        try:
+            _write_whole(settings.ready_file, addresses.as_json())
+        except OSError as error:
+            expected = f"--ready-file: expected a file that can be written, got {settings.ready_file}"
+            print(f"tapehead: {expected}: {error.strerror}", file=sys.stderr)
+            return False
     print(addresses.ready_line(), flush=True)
+    return True
 
 
 def _on_signal(stopping: asyncio.Event, number: int) -> None:

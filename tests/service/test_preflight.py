@@ -96,6 +96,16 @@ def test_a_file_system_in_memory_is_asked_for_less(tmp_path: Path, monkeypatch: 
     assert preflight.check_durability(settings(tmp_path, durability="process")).outcome == "ok"
 
 
+@pytest.mark.parametrize("name", ["nowhere/ready", "models", "models/m/1/manifest.json/ready"])
+def test_a_ready_file_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+    found = failure(settings(tmp_path, ready_file=tmp_path / name))
+
+    assert found.check == "ready file"
+    assert found.sentence.startswith("--ready-file: expected a file that can be written, got ")
+    assert str(tmp_path / name) in found.sentence
+    assert preflight.check_ready_file(settings(tmp_path, ready_file=tmp_path / "ready")).outcome == "ok"
+
+
 def test_a_full_disk_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_bytes", lambda _: 1 << 20)
 
