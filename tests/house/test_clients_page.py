@@ -7,11 +7,33 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from service.api.status import TABLE
 from service.sessions import hashing as served
 from tapehead import hashing as sent
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
 VECTORS = re.findall(r"^\| (step|chunk|tell|rewind)\b.*`([0-9a-f]{64})` \|$", PAGE, re.M)
+
+
+ENDS = PAGE.partition("| the stream ended with | do |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
+
+
+def test_streams_end_with_codes_and_reasons_of_the_table() -> None:
+    known = {(row.code.name, row.reason) for row in TABLE if not row.in_band} | {
+        ("OUT_OF_RANGE", "ANSWER_RELEASED"),  # in-band for a step, the end for an open
+        ("RESOURCE_EXHAUSTED", "OVER_CAPACITY"),
+    }
+    reasons = {row.reason for row in TABLE}
+    told = {
+        (line.split()[1], reason)
+        for line in ENDS
+        for reason in re.findall(r"`([A-Z_]+)`", line.split(" | ")[0])
+        if reason in reasons
+    }
+
+    assert told <= known
+    assert {("NOT_FOUND", "SESSION_NOT_FOUND"), ("NOT_FOUND", "SESSION_EXPIRED")} < told
+    assert ENDS[-1].startswith("| anything else |")
 
 
 @pytest.mark.parametrize("side", [sent, served], ids=["client", "service"])
