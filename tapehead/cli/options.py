@@ -61,7 +61,7 @@ def labels(pairs: list[str] | None) -> dict[str, str]:
 def session_id(given: str | None) -> str | None:
     """What --session names; an empty name, such as that of a variable that is not set, is a mistake."""
     if given == "":
-        raise typer.BadParameter("--session: expected the id of a session, got an empty one")
+        raise typer.BadParameter("expected the id of a session, got an empty one")
     return given
 
 

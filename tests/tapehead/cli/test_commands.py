@@ -127,7 +127,7 @@ class TestQuestions:
         result = shell(*command, "--session", "", stdin="1,2\n")
 
         assert result.exit_code == 2
-        assert "--session: expected the id of a session, got an empty one" in result.stderr
+        assert "'--session': expected the id of a session, got an empty one" in result.stderr
         assert threaded_server.sessions == {}
 
     @pytest.mark.parametrize("arguments", [[], ["--story", "-", "--session", "tale"]])
