@@ -48,7 +48,7 @@ def test_the_shipped_configurations_build(path: Path) -> None:
         ("family=birds", "family: expected one of sequences, babi, got 'birds'"),
         ("recipe.speed=1", r"\[recipe\]: unknown option 'speed'; expected one of: batch, learning_rate"),
         ("recipe.batch=1.5", r"\[recipe\]: batch: expected a whole number, got 1.5"),
-        ("task.kind=sort", r"\[task\]: kind: expected copy, got 'sort'"),
+        ("task.kind=sort", r"\[task\]: kind: expected one of copy, repeat-copy, .*, got 'sort'"),
         ("task.shortest=4", r"\[task\]: expected 1 <= shortest <= longest, got 4 and 3"),
         ("task.test_lengths=[1, 'a']", r"\[task\]: test_lengths\[1\]: expected a whole number, got 'a'"),
         ("task.bits=3", r"\[network\]: inputs and outputs: expected \(4, 3\) for the task, got \(3, 2\)"),

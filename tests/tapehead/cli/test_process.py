@@ -42,7 +42,9 @@ def test_wrong_use_is_told_apart_and_named(arguments: tuple[str, ...], code: int
 
 
 def test_an_interrupted_stream_ends_at_once_and_quietly(threaded_server: FakeServer):
-    code = "from tapehead.cli import main; main()"
+    # Where the tests run in the background of a shell, interrupts are ignored, and children inherit that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from tapehead.cli import main; main()"
     arguments = ["stream", "adder", "-", "--session", "s", "--server", threaded_server.address]
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
