@@ -12,7 +12,7 @@ from ..clock import Clock
 from ..errors import AnswerReleased, TapeheadError
 from ..hosting.model import Model
 from ..sessions.answers import decode_answer
-from ..sessions.attachment import Attachment
+from ..sessions.attachment import Attachment, refusal
 from ..sessions.live import GoAgain, LiveSession, PendingWork
 from ..sessions.messages import Arrays, StepAnswer, StepMessage
 from ..sessions.session import Accept, InFlight, Span, Stored
@@ -46,7 +46,7 @@ class Intake:
             if isinstance(verdict, Accept):
                 return self.accept(live, message, span, origin=origin, client_id=origin.client_id).answer
         except TapeheadError as error:
-            return _refusal(error)
+            return refusal(error)
         if isinstance(verdict, InFlight):
             original = next(work for work in live.works if work.span is verdict.span)
             return self._repeat_on_stream(live, message, origin, original)
@@ -141,7 +141,3 @@ class Intake:
 def span_of(message: StepMessage) -> Span:
     """What the session's rules need to know of a message."""
     return Span(message.first_step, message.length, message.input_hash)
-
-
-async def _refusal(error: TapeheadError) -> StepAnswer:
-    raise error

@@ -56,7 +56,7 @@ class Attachment:
     def submit(self, message: StepMessage) -> Awaitable[StepAnswer]:
         """Takes a step in, in the order of calls. Awaiting the result gives its answer or raises what became of it."""
         if self.ended.done():
-            return _refusal(self.ended.result())
+            return refusal(self.ended.result())
         return self._stepper.submit(self._live, message, self)
 
     def taken_over_by(self, writer: str) -> SessionTakenOver:
@@ -77,5 +77,6 @@ class Attachment:
         self.end(SessionTakenOver(self.session_id, same_client=False))
 
 
-async def _refusal(error: TapeheadError) -> StepAnswer:
+async def refusal(error: TapeheadError) -> StepAnswer:
+    """What a step that is refused at once comes to, for whoever awaits its answer."""
     raise error

@@ -9,7 +9,7 @@ from ..hosting.model import Model
 from ..hosting.repository import Repository
 from ..store.base import Applied, Birth, Head, Key, Lost, Store, Tombstone
 from .identity import CreateSpec, checked, named, request_hash
-from .live import gone, state_layout
+from .live import first_state, gone
 from .states import state_of
 
 DEFAULT_WINDOW = 64  # steps
@@ -36,8 +36,7 @@ class Creation:
             raise InvalidField("model_id", "the id of a served model", "nothing")
         model = self._repository.get(spec.model_id, spec.model_version)
         birth = self._birth(model, spec, request)
-        state = state_layout(model).encode([model.initial_state[tensor.name] for tensor in model.state])
-        return await self._write(owner, spec, birth, state)
+        return await self._write(owner, spec, birth, first_state(model))
 
     async def fork(
         self, source: Key, incarnation: bytes | None, step: int | None, spec: CreateSpec

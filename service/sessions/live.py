@@ -268,6 +268,11 @@ def gone(session_id: str, found: Tombstone | Head | Record | None) -> TapeheadEr
     return SessionNotFound(session_id)
 
 
+def first_state(model: Model) -> bytes:
+    """The record of the state that the model begins with."""
+    return state_layout(model).encode([model.initial_state[tensor.name] for tensor in model.state])
+
+
 def state_layout(model: Model) -> StateLayout:
     """How the model's state lies in a record."""
     return StateLayout([(spec.name, spec.dtype, spec.shape) for spec in model.state])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import SessionReplaced, StepNotKept
 from ..hosting.model import Model
 from ..store.base import Head, Key, Record, Store
-from .live import gone, state_layout
+from .live import first_state, gone
 from .retention import steps_to_go_back_to
 
 
@@ -25,7 +25,7 @@ async def state_of(store: Store, key: Key, incarnation: bytes | None, step: int 
     if step not in kept_steps(head):
         raise StepNotKept(key.session_id, step, kept_steps(head))
     if step == 0:
-        return Record(head, state_layout(model).encode([model.initial_state[tensor.name] for tensor in model.state]))
+        return Record(head, first_state(model))
     state = await store.kept_state(key, head.incarnation, step)
     if state is None:
         raise StepNotKept(key.session_id, step, kept_steps(head))  # dropped since the head was read
