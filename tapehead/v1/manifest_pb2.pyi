@@ -27,7 +27,7 @@ NON_FINITE_REJECT: NonFinite
 NON_FINITE_ALLOW: NonFinite
 
 class Manifest(_message.Message):
-    __slots__ = ("format", "model_id", "version", "kind", "description", "entries", "state", "question_answering", "probes", "provenance", "files")
+    __slots__ = ("format", "model_id", "version", "kind", "description", "entries", "state", "question_answering", "probes", "provenance", "files", "deterministic")
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class Manifest(_message.Message):
     PROBES_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    DETERMINISTIC_FIELD_NUMBER: _ClassVar[int]
     format: int
     model_id: str
     version: int
@@ -50,7 +51,8 @@ class Manifest(_message.Message):
     probes: _containers.RepeatedCompositeFieldContainer[Probe]
     provenance: Provenance
     files: _containers.RepeatedCompositeFieldContainer[BundleFile]
-    def __init__(self, format: _Optional[int] = ..., model_id: _Optional[str] = ..., version: _Optional[int] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., description: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., state: _Optional[_Iterable[_Union[StateTensor, _Mapping]]] = ..., question_answering: _Optional[_Union[QuestionAnswering, _Mapping]] = ..., probes: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., files: _Optional[_Iterable[_Union[BundleFile, _Mapping]]] = ...) -> None: ...
+    deterministic: bool
+    def __init__(self, format: _Optional[int] = ..., model_id: _Optional[str] = ..., version: _Optional[int] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., description: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., state: _Optional[_Iterable[_Union[StateTensor, _Mapping]]] = ..., question_answering: _Optional[_Union[QuestionAnswering, _Mapping]] = ..., probes: _Optional[_Iterable[_Union[Probe, _Mapping]]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., files: _Optional[_Iterable[_Union[BundleFile, _Mapping]]] = ..., deterministic: _Optional[bool] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("name", "file", "inputs", "outputs", "reads_state", "writes_state")
@@ -69,7 +71,7 @@ class Entry(_message.Message):
     def __init__(self, name: _Optional[str] = ..., file: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[EntryTensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[EntryTensor, _Mapping]]] = ..., reads_state: _Optional[bool] = ..., writes_state: _Optional[bool] = ...) -> None: ...
 
 class EntryTensor(_message.Message):
-    __slots__ = ("name", "graph_name", "dtype", "shape", "batch_axis", "inspection", "description", "non_finite")
+    __slots__ = ("name", "graph_name", "dtype", "shape", "batch_axis", "inspection", "description", "non_finite", "step_axis", "carry", "constant", "words")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GRAPH_NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +80,10 @@ class EntryTensor(_message.Message):
     INSPECTION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     NON_FINITE_FIELD_NUMBER: _ClassVar[int]
+    STEP_AXIS_FIELD_NUMBER: _ClassVar[int]
+    CARRY_FIELD_NUMBER: _ClassVar[int]
+    CONSTANT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     graph_name: str
     dtype: _tensor_pb2.DataType
@@ -86,10 +92,22 @@ class EntryTensor(_message.Message):
     inspection: bool
     description: str
     non_finite: NonFinite
-    def __init__(self, name: _Optional[str] = ..., graph_name: _Optional[str] = ..., dtype: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., batch_axis: _Optional[int] = ..., inspection: _Optional[bool] = ..., description: _Optional[str] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ...) -> None: ...
+    step_axis: int
+    carry: Carry
+    constant: bool
+    words: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., graph_name: _Optional[str] = ..., dtype: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., batch_axis: _Optional[int] = ..., inspection: _Optional[bool] = ..., description: _Optional[str] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ..., step_axis: _Optional[int] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., constant: _Optional[bool] = ..., words: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Carry(_message.Message):
+    __slots__ = ("last", "axis")
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    AXIS_FIELD_NUMBER: _ClassVar[int]
+    last: int
+    axis: int
+    def __init__(self, last: _Optional[int] = ..., axis: _Optional[int] = ...) -> None: ...
 
 class StateTensor(_message.Message):
-    __slots__ = ("name", "graph_input", "graph_output", "dtype", "shape", "batch_axis", "initial_file", "non_finite", "description")
+    __slots__ = ("name", "graph_input", "graph_output", "dtype", "shape", "batch_axis", "initial_file", "non_finite", "description", "maximum")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GRAPH_INPUT_FIELD_NUMBER: _ClassVar[int]
     GRAPH_OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +117,7 @@ class StateTensor(_message.Message):
     INITIAL_FILE_FIELD_NUMBER: _ClassVar[int]
     NON_FINITE_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
     name: str
     graph_input: str
     graph_output: str
@@ -108,7 +127,8 @@ class StateTensor(_message.Message):
     initial_file: str
     non_finite: NonFinite
     description: str
-    def __init__(self, name: _Optional[str] = ..., graph_input: _Optional[str] = ..., graph_output: _Optional[str] = ..., dtype: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., batch_axis: _Optional[int] = ..., initial_file: _Optional[str] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ..., description: _Optional[str] = ...) -> None: ...
+    maximum: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., graph_input: _Optional[str] = ..., graph_output: _Optional[str] = ..., dtype: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., batch_axis: _Optional[int] = ..., initial_file: _Optional[str] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ..., description: _Optional[str] = ..., maximum: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class QuestionAnswering(_message.Message):
     __slots__ = ("words", "answers", "sentence_words", "memory_sentences", "story_overflow", "unknown_words", "splitting", "unknown_word_id", "length_state", "probabilities_output", "attention_output")

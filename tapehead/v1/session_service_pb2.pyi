@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateSessionRequest(_message.Message):
-    __slots__ = ("session_id", "model_id", "model_version", "request_id", "labels", "durability", "window", "ttl", "keep_every", "keep_most")
+    __slots__ = ("session_id", "model_id", "model_version", "request_id", "labels", "durability", "window", "ttl", "keep_every", "keep_most", "constants", "start_inputs")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,8 @@ class CreateSessionRequest(_message.Message):
     TTL_FIELD_NUMBER: _ClassVar[int]
     KEEP_EVERY_FIELD_NUMBER: _ClassVar[int]
     KEEP_MOST_FIELD_NUMBER: _ClassVar[int]
+    CONSTANTS_FIELD_NUMBER: _ClassVar[int]
+    START_INPUTS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     model_id: str
     model_version: int
@@ -40,7 +42,9 @@ class CreateSessionRequest(_message.Message):
     ttl: _duration_pb2.Duration
     keep_every: int
     keep_most: int
-    def __init__(self, session_id: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., durability: _Optional[_Union[_session_pb2.Durability, str]] = ..., window: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., keep_every: _Optional[int] = ..., keep_most: _Optional[int] = ...) -> None: ...
+    constants: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    start_inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    def __init__(self, session_id: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., durability: _Optional[_Union[_session_pb2.Durability, str]] = ..., window: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., keep_every: _Optional[int] = ..., keep_most: _Optional[int] = ..., constants: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., start_inputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
 
 class CreateSessionResponse(_message.Message):
     __slots__ = ("session",)
