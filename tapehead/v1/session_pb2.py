@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tapehead.v1 import tensor_pb2 as tapehead_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tapehead/v1/session.proto\x12\x0btapehead.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tapehead/v1/tensor.proto\"\xd0\x05\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\x03\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.tapehead.v1.Session.State\x12\x16\n\x0e\x63ommitted_step\x18\x06 \x01(\x03\x12\x1a\n\x12oldest_kept_answer\x18\x07 \x01(\x03\x12\r\n\x05\x65poch\x18\x08 \x01(\x03\x12\x0e\n\x06window\x18\t \x01(\x05\x12+\n\ndurability\x18\n \x01(\x0e\x32\x17.tapehead.v1.Durability\x12\x30\n\x06labels\x18\x0b \x03(\x0b\x32 .tapehead.v1.Session.LabelsEntry\x12\x13\n\x0bstate_bytes\x18\x0c \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nkept_steps\x18\x12 \x03(\x03\x12&\n\tconstants\x18\x13 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ATTACHED\x10\x01\x12\x10\n\x0cSTATE_PARKED\x10\x02*l\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44URABILITY_MEMORY\x10\x01\x12\x16\n\x12\x44URABILITY_PROCESS\x10\x02\x12\x13\n\x0f\x44URABILITY_DISK\x10\x03\x42\x39\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tapehead/v1/session.proto\x12\x0btapehead.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18tapehead/v1/tensor.proto\"\xdf\x05\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\x03\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.tapehead.v1.Session.State\x12\x16\n\x0e\x63ommitted_step\x18\x06 \x01(\x03\x12\x1a\n\x12oldest_kept_answer\x18\x07 \x01(\x03\x12\r\n\x05\x65poch\x18\x08 \x01(\x03\x12\x0e\n\x06window\x18\t \x01(\x05\x12+\n\ndurability\x18\n \x01(\x0e\x32\x17.tapehead.v1.Durability\x12\x30\n\x06labels\x18\x0b \x03(\x0b\x32 .tapehead.v1.Session.LabelsEntry\x12\x13\n\x0bstate_bytes\x18\x0c \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03ttl\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nkept_steps\x18\x12 \x03(\x03\x12&\n\tconstants\x18\x13 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12\r\n\x05owner\x18\x14 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ATTACHED\x10\x01\x12\x10\n\x0cSTATE_PARKED\x10\x02*l\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44URABILITY_MEMORY\x10\x01\x12\x16\n\x12\x44URABILITY_PROCESS\x10\x02\x12\x13\n\x0f\x44URABILITY_DISK\x10\x03\x42\x39\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,12 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.tapehead.v1P\001Z\026tapehead/v1;tapeheadv1\252\002\013Tapehead.V1'
   _globals['_SESSION_LABELSENTRY']._loaded_options = None
   _globals['_SESSION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_DURABILITY']._serialized_start=856
-  _globals['_DURABILITY']._serialized_end=964
+  _globals['_DURABILITY']._serialized_start=871
+  _globals['_DURABILITY']._serialized_end=979
   _globals['_SESSION']._serialized_start=134
-  _globals['_SESSION']._serialized_end=854
-  _globals['_SESSION_LABELSENTRY']._serialized_start=739
-  _globals['_SESSION_LABELSENTRY']._serialized_end=784
-  _globals['_SESSION_STATE']._serialized_start=786
-  _globals['_SESSION_STATE']._serialized_end=854
+  _globals['_SESSION']._serialized_end=869
+  _globals['_SESSION_LABELSENTRY']._serialized_start=754
+  _globals['_SESSION_LABELSENTRY']._serialized_end=799
+  _globals['_SESSION_STATE']._serialized_start=801
+  _globals['_SESSION_STATE']._serialized_end=869
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,7 @@ DURABILITY_PROCESS: Durability
 DURABILITY_DISK: Durability
 
 class Session(_message.Message):
-    __slots__ = ("session_id", "incarnation", "model_id", "model_version", "state", "committed_step", "oldest_kept_answer", "epoch", "window", "durability", "labels", "state_bytes", "fingerprint", "create_time", "last_use_time", "ttl", "expire_time", "kept_steps", "constants")
+    __slots__ = ("session_id", "incarnation", "model_id", "model_version", "state", "committed_step", "oldest_kept_answer", "epoch", "window", "durability", "labels", "state_bytes", "fingerprint", "create_time", "last_use_time", "ttl", "expire_time", "kept_steps", "constants", "owner")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Session.State]
@@ -59,6 +59,7 @@ class Session(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     KEPT_STEPS_FIELD_NUMBER: _ClassVar[int]
     CONSTANTS_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     incarnation: str
     model_id: str
@@ -78,4 +79,5 @@ class Session(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     kept_steps: _containers.RepeatedScalarFieldContainer[int]
     constants: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
-    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[Session.State, str]] = ..., committed_step: _Optional[int] = ..., oldest_kept_answer: _Optional[int] = ..., epoch: _Optional[int] = ..., window: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state_bytes: _Optional[int] = ..., fingerprint: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kept_steps: _Optional[_Iterable[int]] = ..., constants: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
+    owner: str
+    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[Session.State, str]] = ..., committed_step: _Optional[int] = ..., oldest_kept_answer: _Optional[int] = ..., epoch: _Optional[int] = ..., window: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state_bytes: _Optional[int] = ..., fingerprint: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kept_steps: _Optional[_Iterable[int]] = ..., constants: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., owner: _Optional[str] = ...) -> None: ...

@@ -53,12 +53,14 @@ class CreateSessionResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[_session_pb2.Session, _Mapping]] = ...) -> None: ...
 
 class GetSessionRequest(_message.Message):
-    __slots__ = ("session_id", "incarnation")
+    __slots__ = ("session_id", "incarnation", "minimum_step")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_STEP_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     incarnation: str
-    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ...) -> None: ...
+    minimum_step: int
+    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., minimum_step: _Optional[int] = ...) -> None: ...
 
 class GetSessionResponse(_message.Message):
     __slots__ = ("session",)
@@ -67,7 +69,7 @@ class GetSessionResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[_session_pb2.Session, _Mapping]] = ...) -> None: ...
 
 class ListSessionsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "model_id", "labels", "state")
+    __slots__ = ("page_size", "page_token", "model_id", "labels", "state", "all_owners")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -80,12 +82,14 @@ class ListSessionsRequest(_message.Message):
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    ALL_OWNERS_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     model_id: str
     labels: _containers.ScalarMap[str, str]
     state: _session_pb2.Session.State
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., model_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[_session_pb2.Session.State, str]] = ...) -> None: ...
+    all_owners: bool
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., model_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[_session_pb2.Session.State, str]] = ..., all_owners: _Optional[bool] = ...) -> None: ...
 
 class ListSessionsResponse(_message.Message):
     __slots__ = ("sessions", "next_page_token")
