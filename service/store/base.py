@@ -101,6 +101,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a session is as of one step, apart from its place: what goes from one store to another."""
+
+    birth: Birth
+    committed_step: int
+    fingerprint: str  # of the last commit; empty before the first
+    state: bytes
+    answers: tuple[Answer, ...] = ()  # in order and without a gap, the last one that of the committed step
+    kept_states: Mapping[int, bytes] = field(default_factory=dict)  # by step; an origin above 0 is one
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """Asks to append one message's steps to a session."""
 
@@ -183,6 +195,13 @@ class Store(Protocol):
     async def replace(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
         """As `create`, but a tombstone gives way to the new session. A live session does not."""
 
+    async def restore(self, key: Key, snapshot: Snapshot, incarnation: bytes, over: Tombstone | None) -> Applied | Lost:
+        """Writes a session as the snapshot says, whole or not at all, at epoch 0 and without a last writer.
+
+        It was created and used now. Lost, with what is there as `found`, unless exactly `over` lies under the key:
+        nothing, or that tombstone, which then gives way.
+        """
+
     async def head(self, key: Key) -> Head | Tombstone | None:
         """Reads what lies under the key."""
 
@@ -235,6 +254,12 @@ class Store(Protocol):
         Age is judged by the store's clock inside the same atomic operation, one for each session; that of a damaged
         head is not known, so it stays. Also drops tombstones older than `TOMBSTONE_TTL`. Returns how many sessions
         expired; fewer than `limit` means that none is left.
+        """
+
+    async def owners(self, after: str | None, limit: int) -> list[str]:
+        """Reads at most `limit` owners of live sessions that come after `after`, in UTF-8 order; all come after None.
+
+        Fewer than `limit` means that no more follow.
         """
 
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:

@@ -21,6 +21,7 @@ from .base import (
     Lost,
     Opened,
     Record,
+    Snapshot,
     Store,
     Tombstone,
 )
@@ -116,6 +117,9 @@ class FailingStore:
     async def replace(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
         return await self._pass_on("replace", lambda: self._inner.replace(key, birth, incarnation, state, client_id))
 
+    async def restore(self, key: Key, snapshot: Snapshot, incarnation: bytes, over: Tombstone | None) -> Applied | Lost:
+        return await self._pass_on("restore", lambda: self._inner.restore(key, snapshot, incarnation, over))
+
     async def head(self, key: Key) -> Head | Tombstone | None:
         return await self._pass_on("head", lambda: self._inner.head(key))
 
@@ -145,6 +149,9 @@ class FailingStore:
 
     async def expire(self, limit: int) -> int:
         return await self._pass_on("expire", lambda: self._inner.expire(limit))
+
+    async def owners(self, after: str | None, limit: int) -> list[str]:
+        return await self._pass_on("owners", lambda: self._inner.owners(after, limit))
 
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
         return await self._pass_on("list", lambda: self._inner.list(owner, after, limit))

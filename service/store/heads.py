@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Birth, Commit, Head
+from .base import Birth, Commit, Head, Snapshot
 
 
 def born(birth: Birth, incarnation: bytes, client_id: str, now: float, state_bytes: int) -> Head:
@@ -19,6 +19,24 @@ def born(birth: Birth, incarnation: bytes, client_id: str, now: float, state_byt
         last_use_time=now,
         state_bytes=state_bytes,
         kept_steps=(birth.origin_step,) if birth.origin_step else (),
+    )
+
+
+def restored(snapshot: Snapshot, incarnation: bytes, now: float) -> Head:
+    """The head of a session that has just come from another place."""
+    last = snapshot.committed_step
+    return Head(
+        birth=snapshot.birth,
+        incarnation=incarnation,
+        epoch=0,
+        committed_step=last,
+        oldest_kept_answer=snapshot.answers[0].first_step if snapshot.answers else last + 1,
+        last_writer="",
+        fingerprint=snapshot.fingerprint,
+        create_time=now,
+        last_use_time=now,
+        state_bytes=len(snapshot.state),
+        kept_steps=tuple(sorted(snapshot.kept_states)),
     )
 
 

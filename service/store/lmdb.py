@@ -28,6 +28,7 @@ from .base import (
     Lost,
     Opened,
     Record,
+    Snapshot,
     Tombstone,
 )
 from .lmdb_groups import Groups
@@ -108,6 +109,14 @@ class LmdbStore:
             _size(birth, state),
         )
 
+    async def restore(self, key: Key, snapshot: Snapshot, incarnation: bytes, over: Tombstone | None) -> Applied | Lost:
+        place, tables = place_of(key), self._tables
+        size = len(snapshot.state) + sum(map(len, snapshot.kept_states.values()))
+        size += sum(len(answer.payload) for answer in snapshot.answers)
+        return await self._writer.submit(
+            Kind.GROWS, lambda txn: tables.restore(txn, place, snapshot, incarnation, over), size
+        )
+
     async def head(self, key: Key) -> Head | Tombstone | None:
         place = place_of(key)
         return await self._writer.submit(Kind.READS, lambda txn: self._tables.head(txn, place))
@@ -156,6 +165,9 @@ class LmdbStore:
             count, more = await self._writer.submit(Kind.SHRINKS, visit)
             expired += count
         return expired
+
+    async def owners(self, after: str | None, limit: int) -> list[str]:
+        return await self._writer.submit(Kind.READS, lambda txn: self._tables.owners(txn, after, limit))
 
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
         return await self._writer.submit(Kind.READS, lambda txn: self._tables.page(txn, owner, after, limit))

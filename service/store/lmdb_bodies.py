@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from crc32c import crc32c
 
 from ..errors import StateCorrupt
-from .base import Answer, Commit
+from .base import Answer, Commit, Snapshot
 from .rows import HeadRow, KeptRow, decode_answer, decode_kept, encode_answer, encode_kept
 
 if TYPE_CHECKING:
@@ -84,6 +84,15 @@ class Bodies:
         """Writes what a session begins with."""
         txn.put(NUMBER.pack(row.number), state, db=self._states)
         for step in row.head.kept_steps:
+            self._keep(txn, row, step, state)
+
+    def restore(self, txn: Transaction, row: HeadRow, snapshot: Snapshot) -> None:
+        """Writes what a session comes with."""
+        txn.put(NUMBER.pack(row.number), snapshot.state, db=self._states)
+        for answer in snapshot.answers:
+            key = _STEP.pack(row.number, answer.last_step)
+            txn.put(key, encode_answer(key, answer), db=self._answers)
+        for step, state in snapshot.kept_states.items():
             self._keep(txn, row, step, state)
 
     def append(self, txn: Transaction, answers: lmdb.Cursor[bytes], row: HeadRow, commit: Commit) -> None:

@@ -39,9 +39,10 @@ from .base import (
     Lost,
     Opened,
     Record,
+    Snapshot,
     Tombstone,
 )
-from .heads import born, committed, follows
+from .heads import born, committed, follows, restored
 from .lmdb_bodies import NUMBER, Bodies, keys_from, name_of
 from .rows import (
     HeadRow,
@@ -156,6 +157,17 @@ class Tables:
             )
         return found
 
+    def owners(self, txn: Transaction, after: str | None, limit: int) -> list[str]:
+        found: list[str] = []
+        with txn.cursor(self._heads) as cursor:
+            # The places of an owner begin with its name and NUL; those of the next one come after its name and \x01.
+            more = cursor.first() if after is None else cursor.set_range(after.encode() + b"\x01")
+            while more and len(found) < limit:
+                owner = cursor.key().partition(b"\0")[0]
+                found.append(owner.decode())
+                more = cursor.set_range(owner + b"\x01")
+        return found
+
     # --- writes -------------------------------------------------------------------------------------------------------
 
     def create(
@@ -173,6 +185,18 @@ class Tables:
         if stone := self._tombstone(txn, place):
             self._forget(txn, place, stone)
         return self._begin(txn, place, birth, incarnation, state, client_id)
+
+    def restore(
+        self, txn: Transaction, place: bytes, snapshot: Snapshot, incarnation: bytes, over: Tombstone | None
+    ) -> Applied | Lost:
+        if (found := self.head(txn, place)) != over:
+            return Lost(found)
+        if stone := self._tombstone(txn, place):
+            self._forget(txn, place, stone)
+        head = restored(snapshot, incarnation, self._clock.now())
+        row = HeadRow(head, self._draw(txn), crc32c(snapshot.state), head.expire_time, encode_birth(snapshot.birth))
+        self._bodies.restore(txn, row, snapshot)
+        return self._place(txn, place, row)
 
     def open(self, txn: Transaction, place: bytes, incarnation: bytes, client_id: str) -> Opened | Lost:
         row = self._head(txn, place)
@@ -249,9 +273,12 @@ class Tables:
         head = born(birth, incarnation, client_id, self._clock.now(), len(state))
         row = HeadRow(head, self._draw(txn), crc32c(state), head.expire_time, encode_birth(birth))
         self._bodies.begin(txn, row, state)
+        return self._place(txn, place, row)
+
+    def _place(self, txn: Transaction, place: bytes, row: HeadRow) -> Applied:
         txn.put(_END.pack(row.due, row.number), b"H" + place, db=self._ends)
         self._put_head(txn, place, row)
-        return Applied(head)
+        return Applied(row.head)
 
     def _commit(
         self, txn: Transaction, answers: lmdb.Cursor[bytes], place: bytes, commit: Commit, now: float

@@ -28,9 +28,10 @@ from .base import (
     Lost,
     Opened,
     Record,
+    Snapshot,
     Tombstone,
 )
-from .heads import born, committed, follows
+from .heads import born, committed, follows, restored
 
 _VISITS = 256  # places that `expire` looks at before it lets others go on
 
@@ -68,6 +69,13 @@ class MemoryStore:
         if session := self._session(key):
             return Lost(session.head)
         return self._begin(key, birth, incarnation, state, client_id)
+
+    async def restore(self, key: Key, snapshot: Snapshot, incarnation: bytes, over: Tombstone | None) -> Applied | Lost:
+        if (found := self._found(key)) != over:
+            return Lost(found)
+        head = restored(snapshot, incarnation, self._clock.now())
+        session = _Session(head, snapshot.state, deque(snapshot.answers), dict(snapshot.kept_states))
+        return self._place(key, session)
 
     async def head(self, key: Key) -> Head | Tombstone | None:
         return self._found(key)
@@ -127,6 +135,10 @@ class MemoryStore:
                 await asyncio.sleep(0)
         return expired
 
+    async def owners(self, after: str | None, limit: int) -> list[str]:
+        owners = sorted(owner for owner in self._ids if after is None or owner > after)
+        return owners[:limit]
+
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
         ids = self._ids.get(owner, [])
         first = bisect_right(ids, after)
@@ -146,10 +158,13 @@ class MemoryStore:
 
     def _begin(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied:
         head = born(birth, incarnation, client_id, self._clock.now(), len(state))
-        self._places[key] = _Session(head, state, kept=dict.fromkeys(head.kept_steps, state))
+        return self._place(key, _Session(head, state, kept=dict.fromkeys(head.kept_steps, state)))
+
+    def _place(self, key: Key, session: _Session) -> Applied:
+        self._places[key] = session
         insort(self._ids.setdefault(key.owner, []), key.session_id)  # code points sort as UTF-8 does
-        self._watch(key, head.expire_time)
-        return Applied(head)
+        self._watch(key, session.head.expire_time)
+        return Applied(session.head)
 
     def _commit(self, commit: Commit) -> Applied | Lost:
         session = self._session(commit.key)
