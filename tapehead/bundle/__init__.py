@@ -8,24 +8,19 @@ from tapehead.bundle.build import write_bundle
 from tapehead.bundle.errors import BundleError, TooManyWordsError, UnknownWordError
 from tapehead.bundle.files import MANIFEST_NAME, read_file
 from tapehead.bundle.graph import check_graph
-from tapehead.bundle.manifest import (
-    find_entry,
-    graph_name,
-    initial_state,
-    read_manifest,
-    state_input,
-    state_output,
-    write_manifest,
-)
+from tapehead.bundle.manifest import find_entry, initial_state, read_manifest, with_both_entries, write_manifest
+from tapehead.bundle.ports import CHUNK, Plan, graph_name, state_input, state_output, whole_state
 from tapehead.bundle.rules import check_manifest
 from tapehead.bundle.tensors import datatype_of, dtype_of, to_array, to_tensor
 from tapehead.bundle.text import Encoded, Vocabulary
 from tapehead.bundle.verify import replay_probes, verify
 
 __all__ = [
+    "CHUNK",
     "MANIFEST_NAME",
     "BundleError",
     "Encoded",
+    "Plan",
     "TooManyWordsError",
     "UnknownWordError",
     "Vocabulary",
@@ -44,6 +39,8 @@ __all__ = [
     "to_array",
     "to_tensor",
     "verify",
+    "whole_state",
+    "with_both_entries",
     "write_bundle",
     "write_manifest",
 ]

@@ -11,7 +11,8 @@ import numpy as np
 from tapehead.bundle.errors import BundleError
 from tapehead.bundle.files import check_path, describe_file
 from tapehead.bundle.graph import check_graph
-from tapehead.bundle.manifest import find_entry, write_manifest
+from tapehead.bundle.manifest import find_entry, first_shape, write_manifest
+from tapehead.bundle.ports import whole_state
 from tapehead.bundle.rules import check_manifest
 from tapehead.bundle.tensors import dtype_of, to_tensor
 from tapehead.bundle.verify import Arrays, Run, open_graphs, verify
@@ -79,8 +80,8 @@ def _record(manifest: Manifest, run: Run, initial: Arrays, calls: ProbeCalls, to
 
 def _initial_state(manifest: Manifest, files: Mapping[str, bytes]) -> Arrays:
     state = {}
-    for tensor in manifest.state:
-        dtype, shape = dtype_of(tensor.dtype), tuple(tensor.shape)
+    for tensor in whole_state(manifest):
+        dtype, shape = dtype_of(tensor.dtype), first_shape(tensor)
         state[tensor.name] = np.zeros(shape, dtype)
         if tensor.initial_file:
             data = _take(files, tensor.initial_file)

@@ -27,14 +27,15 @@ def check_graph(data: bytes, *, where: str, manifest: Manifest, file: str) -> No
     """Raises BundleError if the ONNX file `data`, listed as `file`, breaks a rule; `where` names it to people.
 
     Refused: what is not ONNX, sizes over the limits, data outside the file, operators of unknown domains, random
-    operators, and inputs and outputs that are not those of the manifest's entries.
+    operators (unless the manifest says that the model is not deterministic), and inputs and outputs that are not those
+    of the manifest's entries.
     """
     model = _parse(data, where)
     for path, message in _walk(model, "model", 0, where):
         if isinstance(message, onnx.TensorProto):
             _check_tensor(message, f"{where}: {path}")
         elif isinstance(message, onnx.GraphProto | onnx.FunctionProto):
-            _check_nodes(model, message, f"{where}: {path}")
+            _check_nodes(model, message, f"{where}: {path}", may_draw=is_random(manifest))
     interface.check_interface(model.graph, where=where, manifest=manifest, file=file)
 
 
@@ -86,14 +87,26 @@ def _check_tensor(tensor: onnx.TensorProto, where: str) -> None:
         raise BundleError(f"{where}: at most {MAX_TENSOR_ELEMENTS} elements, got shape {list(tensor.dims)}")
 
 
-def _check_nodes(model: onnx.ModelProto, graph: onnx.GraphProto | onnx.FunctionProto, where: str) -> None:
+def is_random(manifest: Manifest) -> bool:
+    """Whether the manifest says that the same step need not give the same answer."""
+    return manifest.HasField("deterministic") and not manifest.deterministic
+
+
+def _check_nodes(
+    model: onnx.ModelProto, graph: onnx.GraphProto | onnx.FunctionProto, where: str, *, may_draw: bool
+) -> None:
     functions = {(function.domain, function.name) for function in model.functions}
     for node in graph.node:
         place = f"{where}: {_label(node, 'node')} ({node.op_type})"
         if node.domain not in ALLOWED_DOMAINS and (node.domain, node.op_type) not in functions:
             raise BundleError(f"{place}: unknown operator domain {node.domain!r}; expected the standard's operators")
+        if may_draw:
+            continue
         if node.op_type in RANDOM_OPERATORS:
-            raise BundleError(f"{place}: a random operator; the same step would not give the same answer")
+            raise BundleError(
+                f"{place}: a random operator; the same step would not give the same answer. Export the model without "
+                'it, or write "deterministic": false into the manifest'
+            )
         if node.op_type == "Dropout" and _is_dropping(node, graph):
             raise BundleError(f"{place}: drops at random; export the model in evaluation mode")
 

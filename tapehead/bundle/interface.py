@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from tapehead.bundle.errors import BundleError
+from tapehead.bundle.ports import graph_name, shape_in_graph, state_input, state_output
 from tapehead.bundle.tensors import datatype_of
 from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, StateTensor
 from tapehead.v1.tensor_pb2 import DataType
@@ -50,13 +51,14 @@ def _check_entry(
     outputs: dict[str, onnx.ValueInfoProto],
     where: str,
 ) -> set[str]:
-    wanted = [_port(tensor, tensor.graph_name or tensor.name, f"{where} input") for tensor in entry.inputs]
-    state = _state_inputs(manifest, where) if entry.reads_state else []
-    given = [_port(tensor, tensor.graph_name or tensor.name, f"{where} output") for tensor in entry.outputs]
+    wanted = [_port(tensor, graph_name(tensor), f"{where} input") for tensor in entry.inputs]
+    state = [_port(t, state_input(t), f"{where} state") for t in manifest.state if entry.reads_state]
+    given = [_port(tensor, graph_name(tensor), f"{where} output") for tensor in entry.outputs]
     if entry.writes_state:
-        given += _state_outputs(manifest, where)
+        given += [_port(t, state_output(t), f"{where} next state") for t in manifest.state]
     read = [port for port in state if port.name in inputs]
-    if entry.reads_state and not read:
+    carries = any(tensor.HasField("carry") for tensor in entry.inputs)
+    if entry.reads_state and not read and not carries:
         raise BundleError(f"{where}: {_statelessness(graph)}; expected one of {[port.name for port in state]}")
     for port in [*wanted, *read]:
         _check_port(port, inputs, "input")
@@ -70,19 +72,8 @@ def _check_entry(
     return {port.name for port in given}
 
 
-def _state_inputs(manifest: Manifest, where: str) -> list[_Port]:
-    return [_port(t, t.graph_input or f"state.{t.name}", f"{where} state") for t in manifest.state]
-
-
-def _state_outputs(manifest: Manifest, where: str) -> list[_Port]:
-    return [_port(t, t.graph_output or f"next_state.{t.name}", f"{where} next state") for t in manifest.state]
-
-
 def _port(tensor: EntryTensor | StateTensor, name: str, role: str) -> _Port:
-    shape: list[int | None] = [None if length == -1 else length for length in tensor.shape]
-    if tensor.batch_axis >= 0:
-        shape.insert(tensor.batch_axis, None)
-    return _Port(f"{role} {tensor.name!r}", name, tensor.dtype, tuple(shape))
+    return _Port(f"{role} {tensor.name!r}", name, tensor.dtype, shape_in_graph(tensor))
 
 
 def _check_port(port: _Port, values: dict[str, onnx.ValueInfoProto], role: str) -> None:

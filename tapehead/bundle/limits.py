@@ -9,6 +9,7 @@ MAX_ENTRIES = 8
 MAX_TENSORS = 256  # inputs, outputs or state tensors of one entry
 MAX_RANK = 8
 MAX_STATE_BYTES = 64 * 2**20  # one session; it is written at every commit
+MAX_CONSTANT_BYTES = 4096  # what a session is given once; it lies beside the facts of its birth
 MAX_TENSOR_ELEMENTS = 2**28  # one tensor inside a graph; 1 GiB of float32
 MAX_GRAPH_DEPTH = 64  # graphs within attributes of nodes within graphs, counted in protobuf messages
 MAX_WORDS = 1_000_000

@@ -12,9 +12,10 @@ from google.protobuf import json_format
 from tapehead.bundle.errors import BundleError
 from tapehead.bundle.files import MANIFEST_NAME, check_files, read_file
 from tapehead.bundle.limits import MAX_MANIFEST_BYTES
+from tapehead.bundle.ports import CHUNK, whole_state
 from tapehead.bundle.rules import check_manifest
 from tapehead.bundle.tensors import dtype_of
-from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, StateTensor
+from tapehead.v1.manifest_pb2 import Entry, Manifest, ModelKind, StateTensor
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -57,26 +58,14 @@ def find_entry(manifest: Manifest, name: str) -> Entry | None:
     return next((entry for entry in manifest.entries if entry.name == name), None)
 
 
-def graph_name(tensor: EntryTensor) -> str:
-    """Returns what the graph calls an input or output."""
-    return tensor.graph_name or tensor.name
-
-
-def state_input(tensor: StateTensor) -> str:
-    """Returns the graph input that takes a state tensor."""
-    return tensor.graph_input or f"state.{tensor.name}"
-
-
-def state_output(tensor: StateTensor) -> str:
-    """Returns the graph output that gives a state tensor's next value."""
-    return tensor.graph_output or f"next_state.{tensor.name}"
-
-
 def initial_state(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
-    """Returns every state tensor as a new session has it, without batch axis and read-only: its file or zeros."""
+    """Returns every state tensor as a new session has it, without batch axis and read-only: its file or zeros.
+
+    An axis that grows begins with the length 0.
+    """
     state = {}
-    for tensor in manifest.state:
-        dtype, shape = dtype_of(tensor.dtype), tuple(tensor.shape)
+    for tensor in whole_state(manifest):
+        dtype, shape = dtype_of(tensor.dtype), first_shape(tensor)
         if tensor.initial_file:
             data = read_file(folder, manifest, tensor.initial_file)
             expected = math.prod(shape) * dtype.itemsize
@@ -90,3 +79,26 @@ def initial_state(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
         array.flags.writeable = False
         state[tensor.name] = array
     return state
+
+
+def first_shape(tensor: StateTensor) -> tuple[int, ...]:
+    """Returns the shape with which a state tensor begins, without batch axis."""
+    return tuple(max(0, length) for length in tensor.shape)
+
+
+def with_both_entries(manifest: Manifest) -> Manifest:
+    """Returns a sequence model's manifest in which a graph of several steps a call is both `step` and `chunk`.
+
+    Such a graph is listed once, under either name; a single step is a chunk of one.
+    """
+    complete = Manifest()
+    complete.CopyFrom(manifest)
+    known = {entry.name: entry for entry in manifest.entries}
+    given = known.get("step") or known.get(CHUNK)
+    if manifest.kind != ModelKind.MODEL_KIND_SEQUENCE or given is None or {"step", CHUNK} <= known.keys():
+        return complete
+    if any(tensor.HasField("step_axis") for tensor in given.inputs):
+        other = complete.entries.add()
+        other.CopyFrom(given)
+        other.name = CHUNK if given.name == "step" else "step"
+    return complete

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from tapehead.bundle import limits
 from tapehead.bundle.errors import BundleError
 from tapehead.bundle.files import check_path
+from tapehead.bundle.ports import CHUNK, whole_state
 from tapehead.bundle.question_rules import check_question_answering
+from tapehead.bundle.sequence_rules import check_plain, check_sequence
 from tapehead.bundle.tensors import dtype_of, to_array
 from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, ModelKind, StateTensor
 
@@ -19,7 +21,7 @@ _TENSOR_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 # Entry -> (reads the state, writes the state).
 _ENTRIES = {
-    ModelKind.MODEL_KIND_SEQUENCE: {"step": (True, True)},
+    ModelKind.MODEL_KIND_SEQUENCE: {"step": (True, True), CHUNK: (True, True), "start": (False, True)},
     ModelKind.MODEL_KIND_QUESTION_ANSWERING: {"tell": (True, True), "ask": (True, False), "answer": (False, False)},
 }
 
@@ -35,10 +37,13 @@ def check_manifest(manifest: Manifest) -> None:
     if manifest.kind not in _ENTRIES:
         raise BundleError("kind: expected MODEL_KIND_SEQUENCE or MODEL_KIND_QUESTION_ANSWERING")
     _check_files(manifest)
-    _check_state(manifest)
     _check_entries(manifest)
     if manifest.kind == ModelKind.MODEL_KIND_QUESTION_ANSWERING:
+        check_plain(manifest)
         check_question_answering(manifest)
+    else:
+        check_sequence(manifest)
+    _check_state(manifest)
     _check_probes(manifest)
 
 
@@ -58,16 +63,32 @@ def _check_files(manifest: Manifest) -> None:
 
 def _check_state(manifest: Manifest) -> None:
     _check_count("state", len(manifest.state), limits.MAX_TENSORS)
-    _check_unique("state", (tensor.name for tensor in manifest.state))
+    state = whole_state(manifest)
+    if not state and any(entry.reads_state for entry in manifest.entries):
+        raise BundleError("state: the model keeps nothing between steps; expected at least one state tensor")
+    _check_unique("state", (tensor.name for tensor in state))
     size = 0
-    for tensor in manifest.state:
+    for tensor in state:
         where = f"state {tensor.name!r}"
         _check_tensor(where, tensor)
-        if any(length < 1 for length in tensor.shape):
-            raise BundleError(f"{where}: expected a fixed shape, got {list(tensor.shape)}")
-        size += math.prod(tensor.shape) * dtype_of(tensor.dtype).itemsize
+        _check_growth(where, tensor)
+        size += math.prod(tensor.maximum or tensor.shape) * dtype_of(tensor.dtype).itemsize
     if size > limits.MAX_STATE_BYTES:
         raise BundleError(f"state: at most {limits.MAX_STATE_BYTES} bytes a session, got {size}")
+
+
+def _check_growth(where: str, tensor: StateTensor) -> None:
+    grows, shape, maximum = -1 in tensor.shape, list(tensor.shape), list(tensor.maximum)
+    if not grows and not maximum:
+        return
+    if not grows:
+        raise BundleError(f"{where}: a maximum is for axes of length -1, got shape {shape}")
+    if len(maximum) != len(shape):
+        raise BundleError(f"{where}: expected a maximum for each axis of {shape}, since one grows, got {maximum}")
+    if any(most < 1 or (length not in (-1, most)) for length, most in zip(shape, maximum, strict=True)):
+        raise BundleError(f"{where}: expected a maximum that is {shape} where the shape is fixed, got {maximum}")
+    if tensor.initial_file:
+        raise BundleError(f"{where}: an axis that grows begins with the length 0, so it has no initial_file")
 
 
 def _check_entries(manifest: Manifest) -> None:
@@ -80,16 +101,12 @@ def _check_entries(manifest: Manifest) -> None:
             raise BundleError(f"entry {entry.name!r}: {kind} has {', '.join(allowed)}")
         _check_entry(entry, *allowed[entry.name])
     names = {entry.name for entry in manifest.entries}
-    if manifest.kind == ModelKind.MODEL_KIND_SEQUENCE and names != {"step"}:
-        raise BundleError(f"entries: {kind} needs the entry 'step'")
     if manifest.kind == ModelKind.MODEL_KIND_QUESTION_ANSWERING and names not in (
         {"answer"},
         {"tell", "ask"},
         {"tell", "ask", "answer"},
     ):
         raise BundleError(f"entries: {kind} needs 'answer', or 'tell' and 'ask', or all three; got {sorted(names)}")
-    if not manifest.state and any(entry.reads_state for entry in manifest.entries):
-        raise BundleError("state: the model keeps nothing between steps; expected at least one state tensor")
 
 
 def _check_entry(entry: Entry, reads: bool, writes: bool) -> None:
@@ -106,7 +123,7 @@ def _check_entry(entry: Entry, reads: bool, writes: bool) -> None:
             _check_tensor(f"{where} {role} {tensor.name!r}", tensor)
     if not (entry.outputs or entry.writes_state):
         raise BundleError(f"{where}: expected at least one output or the next state")
-    if not entry.inputs:
+    if not entry.inputs and not (reads and writes):  # a step may go by the state alone
         raise BundleError(f"{where}: expected at least one input")
 
 
@@ -138,8 +155,8 @@ def _check_probes(manifest: Manifest) -> None:
             for tensor in (*call.inputs, *call.outputs):
                 to_array(tensor)
     unproved = entries - {call.entry for probe in manifest.probes for call in probe.calls if call.outputs}
-    # `tell` may have no output of its own: a later `ask` of the same probe proves it.
-    unproved -= {call.entry for probe in manifest.probes for call in probe.calls if call.entry == "tell"}
+    # `tell` and `start` may have no output of their own: a later `ask` or `step` of the same probe proves them.
+    unproved -= {call.entry for probe in manifest.probes for call in probe.calls if call.entry in ("tell", "start")}
     if unproved:
         raise BundleError(f"probes: expected one that runs {sorted(unproved)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,11 @@ import numpy as np
 
 from tapehead.bundle.errors import BundleError
 from tapehead.bundle.files import read_file
-from tapehead.bundle.graph import check_graph
-from tapehead.bundle.manifest import (
-    find_entry,
-    graph_name,
-    initial_state,
-    read_manifest,
-    state_input,
-    state_output,
-)
+from tapehead.bundle.graph import check_graph, is_random
+from tapehead.bundle.manifest import find_entry, initial_state, read_manifest
+from tapehead.bundle.ports import Plan, whole_state
 from tapehead.bundle.tensors import dtype_of, to_array
-from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, Probe, StateTensor
+from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, Probe, StateTensor
 
 Arrays = dict[str, np.ndarray]
 # (entry, inputs, state) -> (outputs, next state); no array has a batch axis.
@@ -40,11 +35,15 @@ def replay_probes(manifest: Manifest, run: Run, initial: Mapping[str, np.ndarray
     """Replays every probe from the initial state; returns the largest difference.
 
     Raises BundleError, naming entry, call, output, index, expected and got, where one is above its probe's tolerance.
+    Of a model that is not deterministic only types and shapes are compared.
     """
-    return max((_replay(probe, number, run, initial) for number, probe in enumerate(manifest.probes, 1)), default=0.0)
+    may_differ = is_random(manifest)
+    replayed = (_replay(probe, number, run, initial, may_differ) for number, probe in enumerate(manifest.probes, 1))
+    return max(replayed, default=0.0)
 
 
-def _replay(probe: Probe, number: int, run: Run, initial: Mapping[str, np.ndarray]) -> float:
+def _replay(probe: Probe, number: int, run: Run, initial: Mapping[str, np.ndarray], may_differ: bool) -> float:
+    tolerance = math.inf if may_differ else probe.tolerance
     state, largest = dict(initial), 0.0
     for index, call in enumerate(probe.calls, start=1):
         where = f"probe {number} call {index} (entry {call.entry!r})"
@@ -54,7 +53,7 @@ def _replay(probe: Probe, number: int, run: Run, initial: Mapping[str, np.ndarra
             if tensor.name not in outputs:
                 raise BundleError(f"{where}: the model gives no output {tensor.name!r}")
             place = f"{where} output {tensor.name!r}"
-            largest = max(largest, _difference(place, to_array(tensor), outputs[tensor.name], probe.tolerance))
+            largest = max(largest, _difference(place, to_array(tensor), outputs[tensor.name], tolerance))
     return largest
 
 
@@ -95,51 +94,53 @@ def open_graphs(manifest: Manifest, graphs: Mapping[str, bytes]) -> Run:
             raise BundleError(f"{file}: onnxruntime refuses it: {error}") from error
 
     def run(name: str, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
-        return _run_one(sessions, manifest, name, inputs, state)
+        entry = find_entry(manifest, name)
+        if entry is None:
+            raise BundleError(f"the bundle has no entry {name!r}")
+        return _run_one(sessions[entry.file], manifest, entry, inputs, state)
 
     return run
 
 
-def _run_one(
-    sessions: Mapping[str, Any], manifest: Manifest, name: str, inputs: Arrays, state: Arrays
-) -> tuple[Arrays, Arrays]:
-    entry = find_entry(manifest, name)
-    if entry is None:
-        raise BundleError(f"the bundle has no entry {name!r}")
-    session = sessions[entry.file]
-    taken = {value.name for value in session.get_inputs()}
-    feed = {graph_name(tensor): _batched(tensor, inputs) for tensor in entry.inputs}
-    if entry.reads_state:
-        feed |= {state_input(t): _batched(t, state) for t in manifest.state if state_input(t) in taken}
-    wanted: list[tuple[str, EntryTensor | StateTensor]] = [(graph_name(tensor), tensor) for tensor in entry.outputs]
-    if entry.writes_state:
-        wanted += [(state_output(tensor), tensor) for tensor in manifest.state]
+def _run_one(session: Any, manifest: Manifest, entry: Entry, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+    plan = Plan.of(manifest, entry, {value.name for value in session.get_inputs()})
+    rows = {tensor.name: _one_row(tensor, inputs) for tensor in entry.inputs}
+    kept = {tensor.name: _one_row(tensor, state) for tensor in whole_state(manifest)} if entry.reads_state else {}
     try:
-        values = session.run([graph for graph, _ in wanted], feed)
+        outputs, next_state = plan.run(session.run, rows, kept, tuple(plan.outputs))
     except Exception as error:  # as above
-        raise BundleError(f"entry {name!r}: onnxruntime cannot run it: {error}") from error
-    rows = [_row(tensor, value) for (_, tensor), value in zip(wanted, values, strict=True)]
-    outputs = {tensor.name: row for tensor, row in zip(entry.outputs, rows, strict=False)}
-    next_state = {tensor.name: row for tensor, row in zip(manifest.state, rows[len(entry.outputs) :], strict=False)}
-    return outputs, next_state
+        raise BundleError(f"entry {entry.name!r}: onnxruntime cannot run it: {error}") from error
+    check_next_state(manifest, entry.name, next_state)
+    return _only_row(outputs), _only_row(next_state)
 
 
-def _batched(tensor: EntryTensor | StateTensor, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def check_next_state(manifest: Manifest, entry: str, next_state: Mapping[str, np.ndarray]) -> None:
+    """Raises BundleError where a next state, of one row along axis 0, is not what the manifest says of it."""
+    for tensor in whole_state(manifest) if next_state else ():
+        array, dtype = next_state[tensor.name], dtype_of(tensor.dtype)
+        expected = (1, *tensor.shape)
+        fits = array.ndim == len(expected) and all(
+            want in (-1, got) for want, got in zip(expected, array.shape, strict=True)
+        )
+        if array.dtype != dtype or not fits:
+            raise BundleError(
+                f"entry {entry!r} next state {tensor.name!r}: expected {dtype} {list(tensor.shape)} for one row, "
+                f"got {array.dtype} {list(array.shape[1:])}"
+            )
+
+
+def _one_row(tensor: EntryTensor | StateTensor, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     try:
         array = arrays[tensor.name]
     except KeyError:
         raise BundleError(f"tensor {tensor.name!r} is missing; given are {sorted(arrays)}") from None
     if array.dtype != dtype_of(tensor.dtype):
         raise BundleError(f"tensor {tensor.name!r}: expected {dtype_of(tensor.dtype)}, got {array.dtype}")
-    return np.expand_dims(array, tensor.batch_axis) if tensor.batch_axis >= 0 else array
+    return array[np.newaxis]
 
 
-def _row(tensor: EntryTensor | StateTensor, value: np.ndarray) -> np.ndarray:
-    if tensor.batch_axis < 0:
-        return value
-    if value.ndim <= tensor.batch_axis or value.shape[tensor.batch_axis] != 1:
-        raise BundleError(
-            f"tensor {tensor.name!r}: expected one row along axis {tensor.batch_axis}, got shape {list(value.shape)}"
-        )
-    row: np.ndarray = value.take(0, axis=tensor.batch_axis)
-    return row
+def _only_row(arrays: Arrays) -> Arrays:
+    for name, array in arrays.items():
+        if array.ndim < 1 or len(array) != 1:
+            raise BundleError(f"tensor {name!r}: expected one row along axis 0, got shape {list(array.shape)}")
+    return {name: array[0] for name, array in arrays.items()}
