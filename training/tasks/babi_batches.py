@@ -31,6 +31,10 @@ class Batch:
     question: Tensor  # [batch] int64: rows of `questions`
     answer: Tensor  # [batch] int64: classes
     task: Tensor  # [batch] int64
+    deciding: NDArray[
+        np.int64
+    ]  # [batch, most]: how long ago the sentences that decide were told, as if without jitter;
+    # 0 fills up, and a question for which none are named has only zeros
 
 
 class Questions:
@@ -60,6 +64,9 @@ class Questions:
         self.told = np.array(told, np.int64)
         self.first, self.end, self.question, self.answer, self.task = np.array(rows, np.int64).reshape(-1, 5).T.copy()
         self.supporting = supporting  # per question, counted from the story's first sentence
+        self.deciding = np.zeros((len(rows), max((len(lines) for lines in supporting), default=0)), np.int64)
+        for number, lines in enumerate(supporting):
+            self.deciding[number, : len(lines)] = self.end[number] - self.first[number] - np.array(lines, np.int64)
 
     def __len__(self) -> int:
         return len(self.answer)
@@ -99,6 +106,7 @@ class Questions:
             question=torch.from_numpy(question),
             answer=torch.from_numpy(self.answer[which]),
             task=torch.from_numpy(self.task[which]),
+            deciding=self.deciding[which],
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 from ..experiment import Array
 from .babi_batches import Batch, Questions, cut
 from .babi_figures import Answered
-from .babi_stories import TASKS, load, load_own
+from .babi_stories import TASKS, Story, load, load_own, load_unseen
+from .babi_support import support
 from .babi_words import Words, all_words
 
 CHOOSING = 4  # of the held-out stories, every fourth chooses the weights; the others measure them
@@ -27,7 +27,10 @@ class Task:
     """The table [task] of a configuration."""
 
     tasks: tuple[int, ...] = TASKS
-    folder: str = ""  # own stories: qaN_train.txt and qaN_valid.txt for each task N; empty: the twenty tasks
+    size: str = "10k"  # or 1k: questions a task, some of them held out
+    folder: str = (
+        ""  # own stories: qaN_train.txt and qaN_valid.txt (or .jsonl) for each task N; empty: the twenty tasks
+    )
     memory: int = 50  # newest sentences that the network sees
     jitter: float = 0.1  # idle moments let into a story, as a share of its sentences
 
@@ -37,16 +40,32 @@ class BabiData:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        read = partial(load_own, Path(task.folder)) if task.folder else load
-        told = {number: read(number, "train") for number in task.tasks}
-        held_out = {number: read(number, "valid") for number in task.tasks}
-        choosing = {number: stories[::CHOOSING] for number, stories in held_out.items()}
-        measuring = {number: [s for i, s in enumerate(stories) if i % CHOOSING] for number, stories in held_out.items()}
-        own = (story for stories in (*told.values(), *held_out.values()) for story in stories)
-        self.words = Words.of(own) if task.folder else all_words()
+        self.words = self._words()
+        parts = [self._split(number) for number in task.tasks]
         self.train, self.choosing, self.measuring = (
-            Questions(stories, self.words) for stories in (told, choosing, measuring)
+            Questions(dict(zip(task.tasks, stories, strict=True)), self.words) for stories in zip(*parts, strict=True)
         )
+
+    def _words(self) -> Words:
+        if not self.task.folder:
+            return all_words()
+        folder = Path(self.task.folder)
+        stories = (load_own(folder, number, part) for number in self.task.tasks for part in ("train", "valid"))
+        return Words.of(story for of_part in stories for story in of_part)
+
+    def _split(self, task: int) -> tuple[list[Story], list[Story], list[Story]]:
+        """What a task is trained, chosen and measured on.
+
+        Of what is held out every fourth story chooses the weights and the others measure them. A tenth of 1k is too few
+        for both: all of it chooses, and stories of the 10k set measure.
+        """
+        if self.task.folder:
+            told, held_out = (load_own(Path(self.task.folder), task, part) for part in ("train", "valid"))
+        else:
+            told, held_out = (load(task, part, self.task.size) for part in ("train", "valid"))
+            if self.task.size == "1k":
+                return told, held_out, load_unseen(task)
+        return told, held_out[::CHOOSING], [story for i, story in enumerate(held_out) if i % CHOOSING]
 
     def batches(self, questions: Questions) -> list[Batch]:
         """All questions, in order of length."""
@@ -55,29 +74,6 @@ class BabiData:
     def _parts(self, questions: Questions, slots: int = 6000) -> list[Array]:
         lengths = questions.lengths(self.task.memory)
         return cut(np.argsort(lengths, kind="stable"), lengths, slots)
-
-    def support(self, network: nn.Module) -> dict[str, float]:
-        """How well attention points at the sentences that decide the measuring questions, in percent of questions.
-
-        With n such sentences: the n with the largest weight, averaged over the hops, are exactly those; or at least the
-        first of them is one. Both are means over the tasks.
-        """
-        asked = self.measuring
-        exact, first = np.zeros(len(asked)), np.zeros(len(asked))
-        for part in self._parts(asked):
-            weights = answer(network, asked.batch(part, self.task.memory))[1].mean(1).detach().numpy()
-            slots = weights.shape[1]
-            for number, row in zip(part, weights, strict=True):
-                offset = slots - int(asked.end[number] - asked.first[number])  # slot of the story's first sentence
-                deciding = {offset + line for line in asked.supporting[number]}
-                ranked = np.argsort(-row)
-                exact[number] = set(ranked[: len(deciding)].tolist()) == deciding
-                first[number] = int(ranked[0]) in deciding
-        tasks = [asked.task == task for task in self.task.tasks]
-        return {
-            "support_exact": round(100 * float(np.mean([exact[task].mean() for task in tasks])), 2),
-            "support_first": round(100 * float(np.mean([first[task].mean() for task in tasks])), 2),
-        }
 
     def case(self, network: nn.Module, number: int) -> Answered:
         """What a network makes of one of the measuring questions."""
@@ -99,9 +95,14 @@ class BabiData:
         return " ".join(self.words.words[number] for number in ids if number)
 
     def errors(self, network: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
-        """Percent of wrong answers: per task, their mean as `score`, and how many tasks failed."""
+        """Percent of wrong answers: per task, their mean as `score`, how many tasks failed; and `support_*`.
+
+        The latter say how well attention points at the sentences that decide (`babi_support.py`).
+        """
+        answered = [answer(network, batch) for batch in batches]
         task = torch.cat([batch.task for batch in batches])
-        wrong = torch.cat([answer(network, batch)[0].argmax(1) != batch.answer for batch in batches])
+        pairs = zip(answered, batches, strict=True)
+        wrong = torch.cat([scores.argmax(1) != batch.answer for (scores, _), batch in pairs])
         percent = {number: 100 * wrong[task == number].float().mean().item() for number in self.task.tasks}
         mean = sum(percent.values()) / len(percent)
         failed = sum(error > FAILED for error in percent.values())
@@ -109,6 +110,7 @@ class BabiData:
             "score": round(mean, 4),
             "failed": float(failed),
             **{f"task {number}": round(error, 3) for number, error in percent.items()},
+            **support(batches, [looks for _, looks in answered]),
         }
 
 

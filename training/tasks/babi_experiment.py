@@ -38,13 +38,12 @@ class BabiExperiment:
         return self.data.train.batch(next(self.order), task.memory, task.jitter, self.generator)
 
     def validate(self) -> dict[str, float]:
-        """Errors on the held-out stories that choose the weights."""
+        """Errors on the held-out stories that choose the weights, and how well attention points at what decides."""
         return self.data.errors(self.network, self.data.batches(self.data.choosing))
 
     def test(self) -> dict[str, float]:
-        """Errors on the held-out stories that choose nothing, and how well attention points at what decides."""
-        errors = self.data.errors(self.network, self.data.batches(self.data.measuring))
-        return {**errors, **self.data.support(self.network)}
+        """Errors on the held-out stories that choose nothing."""
+        return self.data.errors(self.network, self.data.batches(self.data.measuring))
 
     def samples(self) -> str:
         """Of every task one question, with its story and where each hop looked (in percent; * marks support)."""

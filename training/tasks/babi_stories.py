@@ -10,50 +10,43 @@ import functools
 import gzip
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from tapehead.bundle.text import split_words
-
 from ..errors import TrainingError
+from .json_stories import parse_json
+from .story import Question, Story, to_words
+
+__all__ = [
+    "DATA",
+    "TASKS",
+    "Question",
+    "Story",
+    "find_file",
+    "load",
+    "load_own",
+    "load_unseen",
+    "parse",
+    "read_stories",
+]
 
 DATA = Path(__file__).parents[1] / "datasets" / "babi" / "tasks_1-20_v1-2"
 TASKS = tuple(range(1, 21))
+SIZES = ("10k", "1k")
 TASK_3_HELD_OUT = 40  # stories of 5 questions
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question, asked after the first `after` statements of its story."""
-
-    words: tuple[str, ...]
-    answer: str  # one class, even where it lists several words: "apple,milk"
-    after: int
-    supporting: tuple[int, ...]  # which statements decide it, counted from 0
-
-
-@dataclass
-class Story:
-    """Statements in the order told, and the questions asked between them."""
-
-    statements: list[tuple[str, ...]] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
-
-
-@functools.cache  # a few thousand sentences tell all stories
-def split(text: str) -> tuple[str, ...]:
-    """Text as words, by the rules that a served model applies."""
-    return tuple(split_words(text))
-
-
 def find_file(folder: Path, task: int, part: str) -> Path:
-    """The file of a task: `qa3_train.txt` or `qa3_any-name_train.txt`, plain or gzipped."""
+    """The file of a task, plain or gzipped: `qa3_train.txt`, `qa3_any-name_train.txt`, or `.jsonl` in place of `.txt`.
+
+    Task 1 may also be `train.jsonl`: who has one task of one's own need not number it.
+    """
     if not folder.is_dir():
-        raise TrainingError(f"{folder}: expected a folder of bAbI files, got none")
-    name = re.compile(rf"qa{task}_(?:.*_)?{part}\.txt(?:\.gz)?")
+        raise TrainingError(f"{folder}: expected a folder of stories, got none")
+    number = rf"(?:qa{task}_(?:.*_)?)"
+    name = re.compile(rf"{number}{'?' if task == 1 else ''}{part}\.(?:txt|jsonl)(?:\.gz)?")
     found = sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
     if not found:
-        raise TrainingError(f"{folder}: expected a file qa{task}_{part}.txt or qa{task}_{part}.txt.gz, got none")
+        raise TrainingError(f"{folder}: expected a file qa{task}_{part}.txt or .jsonl, or one ending in .gz, got none")
     return found[0]
 
 
@@ -65,13 +58,14 @@ def read_stories(path: Path) -> list[Story]:
         TrainingError: the file is missing, empty or not text, or a row breaks the format.
     """
     if not path.is_file():
-        raise TrainingError(f"{path}: expected a file of bAbI stories, got none")
+        raise TrainingError(f"{path}: expected a file of stories, got none")
     try:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as reason:
         raise TrainingError(f"{path}: expected UTF-8 text, gzipped where named .gz, got: {reason}") from None
-    stories = parse(text.splitlines(), str(path))
+    parts = parse_json if ".jsonl" in path.suffixes else parse
+    stories = parts(text.splitlines(), str(path))
     if not stories:
         raise TrainingError(f"{path}: expected at least one story, got an empty file")
     return stories
@@ -97,7 +91,7 @@ def parse(lines: Iterable[str], where: str) -> list[Story]:
             stories[-1].questions.append(_question(rest, len(stories[-1].statements), statement_of, place))
         else:
             statement_of[identity] = len(stories[-1].statements)
-            stories[-1].statements.append(_words(rest, place))
+            stories[-1].statements.append(to_words(rest, place))
     return stories
 
 
@@ -110,22 +104,21 @@ def _question(text: str, after: int, statement_of: dict[int, int], place: str) -
         if not identity.isdigit() or int(identity) not in statement_of:
             raise TrainingError(f"{place}: expected supporting IDs of earlier statements, got {identity!r}")
         supporting.append(statement_of[int(identity)])
-    return Question(_words(fields[0], place), fields[1].strip().lower(), after, tuple(supporting))
+    return Question(to_words(fields[0], place), fields[1].strip().lower(), after, tuple(supporting))
 
 
-def _words(text: str, place: str) -> tuple[str, ...]:
-    if not (words := split(text)):
-        raise TrainingError(f"{place}: expected words, got {text!r}")
-    return words
+def load(task: int, part: str, size: str = "10k") -> list[Story]:
+    """The stories of a task, `part` being train or valid; the same whole stories are held out in every run.
 
-
-def load(task: int, part: str) -> list[Story]:
-    """The 10k stories of a task, `part` being train or valid; the same whole stories are held out in every run.
-
-    Task 3 has no complete train file. Of the 385 stories there are, the last 40 of its valid file are held out.
+    `size` is 10k or 1k, the number of questions before some are held out. Task 3 has no complete 10k file: of the 385
+    stories there are, the last 40 of its valid file are held out.
     """
     if task not in TASKS:
         raise TrainingError(f"[task] tasks: expected numbers from 1 to 20, got {task}")
+    if size not in SIZES:
+        raise TrainingError(f"[task] size: expected one of {', '.join(SIZES)}, got {size!r}")
+    if size == "1k":
+        return read_stories(find_file(DATA / "en-valid", task, part))
     if task != 3:
         return read_stories(find_file(DATA / "en-valid-10k", task, part))
     held_out = read_stories(find_file(DATA / "en-valid-10k", task, "valid"))[-TASK_3_HELD_OUT:]
@@ -133,6 +126,16 @@ def load(task: int, part: str) -> list[Story]:
         return held_out
     stories = read_stories(find_file(DATA / "en-10k-partial", task, "train"))
     return [story for story in stories if story not in held_out]
+
+
+def load_unseen(task: int) -> list[Story]:
+    """About 1,000 questions of a task that are not in its 1k set: those held out of the 10k set.
+
+    They measure what was trained on 1k far more finely than the 100 held out of that.
+    """
+    known = {repr(story) for story in read_stories(find_file(DATA / "en", task, "train"))}
+    stories = read_stories(find_file(DATA / "en-valid-10k", task, "valid"))
+    return [story for story in stories if repr(story) not in known]
 
 
 def load_own(folder: Path, task: int, part: str) -> list[Story]:

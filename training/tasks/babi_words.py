@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from ..errors import TrainingError
 from .babi_stories import DATA, TASKS, Story, find_file, load, read_stories
+from .story import SENTENCE_WORDS
+
+__all__ = ["EMPTY", "SENTENCE_WORDS", "UNKNOWN", "Words", "all_words"]
 
 EMPTY = 0  # fills a sentence up; means nothing
 UNKNOWN = 1  # stands for every word outside the vocabulary; means nothing either
-SENTENCE_WORDS = 12
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import TrainingError
-from training.tasks.babi_stories import DATA, Question, find_file, load, parse, read_stories
+from training.tasks.babi_stories import DATA, Question, find_file, load, load_unseen, parse, read_stories
 
 TWO_STORIES = """\
 1 Mary moved to the bathroom.
@@ -51,7 +51,7 @@ def test_plain_and_gzipped_files_read_alike(tmp_path: Path, name: str) -> None:
 def test_a_task_is_not_taken_for_one_whose_number_begins_alike(tmp_path: Path) -> None:
     (tmp_path / "qa11_train.txt").write_text(TWO_STORIES)
 
-    with pytest.raises(TrainingError, match=r"expected a file qa1_train\.txt or qa1_train\.txt\.gz, got none"):
+    with pytest.raises(TrainingError, match=r"expected a file qa1_train\.txt or \.jsonl, .* got none"):
         find_file(tmp_path, 1, "train")
 
 
@@ -88,9 +88,9 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"nowhere: expected a folder of bAbI files, got none"):
+    with pytest.raises(TrainingError, match=r"nowhere: expected a folder of stories, got none"):
         find_file(tmp_path / "nowhere", 1, "train")
-    with pytest.raises(TrainingError, match=r"gone\.txt: expected a file of bAbI stories, got none"):
+    with pytest.raises(TrainingError, match=r"gone\.txt: expected a file of stories, got none"):
         read_stories(tmp_path / "gone.txt")
 
 
@@ -119,3 +119,20 @@ def test_task_3_holds_out_whole_stories() -> None:
 def test_a_task_that_is_not_there_is_refused() -> None:
     with pytest.raises(TrainingError, match="expected numbers from 1 to 20, got 21"):
         load(21, "train")
+
+
+def test_the_1k_set_is_split_by_story() -> None:
+    train, valid = (sum(len(story.questions) for story in load(1, part, "1k")) for part in ("train", "valid"))
+
+    assert (train, valid) == (900, 100)
+    with pytest.raises(TrainingError, match="size: expected one of 10k, 1k, got '2k'"):
+        load(1, "train", "2k")
+
+
+@pytest.mark.parametrize("task", [3, 4])
+def test_what_measures_1k_is_not_in_it(task: int) -> None:
+    unseen = load_unseen(task)
+
+    assert sum(len(story.questions) for story in unseen) > 750
+    for part in ("train", "valid"):
+        assert not [story for story in load(task, part, "1k") if story in unseen]
