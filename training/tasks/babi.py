@@ -5,12 +5,14 @@ from __future__ import annotations
 from ..config import Config
 from ..errors import TrainingError
 from ..experiment import Experiment
+from .babi_entity import EntityExperiment
 from .babi_joint import JointExperiment
 from .babi_memory import MemoryExperiment
 
-KINDS: dict[str, type[JointExperiment] | type[MemoryExperiment]] = {
+KINDS: dict[str, type[JointExperiment] | type[MemoryExperiment] | type[EntityExperiment]] = {
     "joint": JointExperiment,
     "memory": MemoryExperiment,
+    "entity": EntityExperiment,
 }
 
 

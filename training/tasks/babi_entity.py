@@ -1,0 +1,175 @@
+"""All bAbI tasks with one network whose memory has a fixed size: told sentence by sentence, asked at any moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import with_prefix, without_prefix
+from ..config import Config, read_table
+from ..experiment import Graphs
+from ..networks.entity_network import EntityNetwork, EntityOptions
+from .babi_data import CHOOSING, FAILED
+from .babi_entity_card import NOTES
+from .babi_entity_graphs import checks, initial, manifest, modules, probes
+from .babi_entity_stories import NO_QUESTION, StoryBatch, WholeStories
+from .babi_stories import TASKS, Story, load, load_own
+from .babi_words import SENTENCE_WORDS, Words, all_words
+
+
+@dataclass(frozen=True)
+class EntityTask:
+    """The table [task] of an entity network."""
+
+    tasks: tuple[int, ...] = TASKS
+    folder: str = ""  # own stories: qaN_train.txt and qaN_valid.txt for each task N; empty: the twenty tasks
+
+
+@dataclass(frozen=True)
+class EntityRecipe:
+    """The table [recipe] of an entity network."""
+
+    slots: int = 2500  # a batch: a sentence counts two, a question one
+    learning_rate: float = 2e-3
+    warm_up: int = 300  # updates
+    decay_from: float = 0.5  # of the updates; then half a cosine to zero
+    clip: float = 1.0
+    often: tuple[int, ...] = ()
+    often_share: float = 1.0  # how often an epoch has a story of these tasks
+    seldom: tuple[int, ...] = ()
+    seldom_share: float = 1.0
+    compile: bool = False  # the forward pass; needs a C++ compiler and a minute or two to start
+
+
+class EntityExperiment:
+    """An entity network on all tasks at once; an `Experiment`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.task = read_table(EntityTask, config.task, f"{config.where}: [task]")
+        self.recipe = recipe = read_table(EntityRecipe, config.recipe, f"{config.where}: [recipe]")
+        options = read_table(EntityOptions, config.network, f"{config.where}: [network]")
+        self._read_stories()
+        self.network = EntityNetwork(
+            words=len(self.words.words),
+            answers=len(self.words.answers),
+            sentence_words=SENTENCE_WORDS,
+            options=options,
+        )
+        self._forward: Callable[..., Any] = self.network
+        if recipe.compile:
+            self._forward = torch.compile(self.network, dynamic=True)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
+        )
+        self.generator = torch.Generator().manual_seed(config.seed)
+        shares = np.ones(len(self.train))
+        shares[np.isin(self.train.task, recipe.often)] = recipe.often_share
+        shares[np.isin(self.train.task, recipe.seldom)] = recipe.seldom_share
+        self.order = self.train.order(recipe.slots, self.generator, shares)
+
+    def _read_stories(self) -> None:
+        parts: dict[str, dict[int, Sequence[Story]]] = {"train": {}, "choosing": {}, "measuring": {}}
+        for number in self.task.tasks:
+            held_out = self._load(number, "valid")
+            parts["train"][number] = self._load(number, "train")
+            parts["choosing"][number] = held_out[::CHOOSING]
+            parts["measuring"][number] = [story for i, story in enumerate(held_out) if i % CHOOSING]
+        own = (story for part in parts.values() for stories in part.values() for story in stories)
+        self.words = Words.of(own) if self.task.folder else all_words()
+        self.train, self.choosing, self.measuring = (WholeStories(part, self.words) for part in parts.values())
+
+    def _load(self, number: int, part: str) -> list[Story]:
+        return load_own(Path(self.task.folder), number, part) if self.task.folder else load(number, part)
+
+    def set_update(self, update: int) -> None:
+        """Warm-up, then constant, then half a cosine."""
+        recipe, done = self.recipe, update / self.config.updates
+        decay = 0.5 + 0.5 * math.cos(math.pi * max(0.0, done - recipe.decay_from) / (1 - recipe.decay_from))
+        self.optimizer.param_groups[0]["lr"] = recipe.learning_rate * min(1.0, update / recipe.warm_up) * decay
+
+    def loss(self, update: int) -> Tensor:
+        """Cross entropy, the mean over all questions of a batch of stories."""
+        batch = self.train.batch(next(self.order))
+        scores = self._answer(self._forward, batch)
+        return nn.functional.cross_entropy(scores.flatten(0, 1), batch.answer.flatten(), ignore_index=NO_QUESTION)
+
+    def _answer(self, forward: Callable[..., Any], batch: StoryBatch) -> Tensor:
+        vectors = self.network.encode(batch.sentences)
+        scores: Tensor = forward(vectors[batch.story], vectors[batch.questions], batch.after)
+        return scores
+
+    def clip(self) -> None:
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+
+    def validate(self) -> dict[str, float]:
+        """Errors on the held-out stories that choose the weights."""
+        return self._errors(self.choosing)
+
+    def test(self) -> dict[str, float]:
+        """Errors on the held-out stories that choose nothing."""
+        return self._errors(self.measuring)
+
+    def _errors(self, stories: WholeStories) -> dict[str, float]:
+        """Percent of wrong answers: per task, their mean as `score`, and how many tasks failed."""
+        wrong, asked = dict.fromkeys(self.task.tasks, 0), dict.fromkeys(self.task.tasks, 0)
+        for batch in stories.all_batches():
+            is_asked = batch.answer != NO_QUESTION
+            is_wrong = is_asked & (self._answer(self.network, batch).argmax(-1) != batch.answer)
+            for number in set(batch.task.tolist()):
+                wrong[number] += int(is_wrong[batch.task == number].sum())
+                asked[number] += int(is_asked[batch.task == number].sum())
+        percent = {number: 100 * wrong[number] / asked[number] for number in self.task.tasks}
+        return {
+            "score": round(sum(percent.values()) / len(percent), 4),
+            "failed": float(sum(error > FAILED for error in percent.values())),
+            **{f"task {number}": round(error, 3) for number, error in percent.items()},
+        }
+
+    def samples(self) -> str:
+        """Of every task one story up to its last question."""
+        firsts = [int(np.flatnonzero(self.measuring.task == number)[0]) for number in self.task.tasks]
+        return "\n\n".join(self._sample(number) for number in firsts)
+
+    def _sample(self, number: int) -> str:
+        batch = self.measuring.batch(np.array([number]))
+        chances = torch.softmax(self._answer(self.network, batch)[0, -1], dim=-1)
+        answered, expected = int(chances.argmax()), int(batch.answer[0, -1])
+        rows = [self._text(batch.sentences[row]) for row in batch.story[0]]
+        verdict = "" if answered == expected else f", expected {self.words.answers[expected]}"
+        question = self._text(batch.sentences[batch.questions[0, -1]])
+        answer = f"{self.words.answers[answered]} ({100 * float(chances[answered]):.0f} %){verdict}"
+        return "\n".join([*rows, f"{question}? {answer}"])
+
+    def _text(self, ids: Tensor) -> str:
+        return " ".join(self.words.words[number] for number in ids.tolist() if number)
+
+    def figures(self) -> dict[str, bytes]:
+        """None: the memory has no place for a sentence that could be pointed at."""
+        return {}
+
+    def graphs(self) -> Graphs:
+        """The entries `tell`, `ask` and `answer`; a real story of every task as probe, random words as checks."""
+        return Graphs(
+            manifest=manifest(self.network, self.words),
+            modules=modules(self.network),
+            initial=initial(self.network),
+            probes=probes(self.measuring),
+            checks=checks(len(self.words.words)),
+            notes=NOTES,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Where the order of batches stands."""
+        return with_prefix("order", self.order.state())
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continues from there."""
+        self.order.load_state(without_prefix("order", state))
