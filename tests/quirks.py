@@ -89,15 +89,16 @@ def write_rated(models: Path) -> Path:
 
 def summing_manifest(name: str = "chunk") -> Manifest:
     entry = step_entry(
-        [EntryTensor(name="x", dtype=FLOAT, shape=[2], batch_axis=1, step_axis=0)],
-        [EntryTensor(name="y", dtype=FLOAT, shape=[2], batch_axis=1, step_axis=0)],
+        [EntryTensor(name="x", dtype=INT64, shape=[2], batch_axis=1, step_axis=0)],
+        [EntryTensor(name="y", dtype=INT64, shape=[2], batch_axis=1, step_axis=0)],
         name,
     )
-    return sequence_manifest("summing", [entry], [StateTensor(name="total", dtype=FLOAT, shape=[1, 2], batch_axis=1)])
+    return sequence_manifest("summing", [entry], [StateTensor(name="total", dtype=INT64, shape=[1, 2], batch_axis=1)])
 
 
 def write_summing(models: Path, *, forgets_length: bool = False) -> Path:
-    """`y` is the running sum of `x`; the graph takes [steps, batch, 2] and keeps [1, batch, 2].
+    """`y` is the running sum of `x`; the graph takes [steps, batch, 2] and keeps [1, batch, 2]; whole numbers,
+    since a sum of fractions depends on its order.
 
     `forgets_length` plants a fault: a call of many steps adds its first one twice.
     """
@@ -110,18 +111,17 @@ def write_summing(models: Path, *, forgets_length: bool = False) -> Path:
     if forgets_length:
         nodes = [
             helper.make_node("Shape", ["x"], ["length"], start=0, end=1),
-            helper.make_node("Cast", ["length"], ["length_float"], to=TensorProto.FLOAT),
-            helper.make_node("Sub", ["length_float", "one"], ["more"]),
+            helper.make_node("Sub", ["length", "one"], ["more"]),
             helper.make_node("CumSum", ["x", "steps"], ["plain_sums"]),
             helper.make_node("Add", ["plain_sums", "more"], ["sums"]),
             *nodes[1:],
         ]
-        constants["one"] = np.array([1], np.float32)
-    inputs = [value("x", ["steps", "batch", 2]), value("total", [1, "batch", 2])]
-    outputs = [value("y", ["steps", "batch", 2]), value("total_next", [1, "batch", 2])]
+        constants["one"] = np.array([1])
+    inputs = [value("x", ["steps", "batch", 2], INT_ELEMENT), value("total", [1, "batch", 2], INT_ELEMENT)]
+    outputs = [value("y", ["steps", "batch", 2], INT_ELEMENT), value("total_next", [1, "batch", 2], INT_ELEMENT)]
     manifest = summing_manifest()
     manifest.state[0].graph_input, manifest.state[0].graph_output = "total", "total_next"
-    calls = [("chunk", {"x": np.arange(2 * n, dtype=np.float32).reshape(n, 2)}) for n in (1, 3)]
+    calls = [("chunk", {"x": np.arange(2 * n, dtype=np.int64).reshape(n, 2)}) for n in (1, 3)]
     return write(models, manifest, {"model.onnx": onnx_bytes(nodes, inputs, outputs, constants)}, calls)
 
 

@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 
-from .model import Model
+from tapehead.bundle import CHUNK
+
+from .model import Model, chunk_key
 from .sampling import Sampler
 
 _REPEATS = 3  # the fastest counts: everything else is somebody else's time
@@ -17,15 +19,17 @@ def measure_runs(model: Model) -> dict[str, tuple[tuple[int, float], ...]]:
     """Returns for each entry (rows, seconds) of runs of few and of the most rows, at the longest open axes."""
     sampler = Sampler(model)
     measured = {}
-    for name in model.entries:
-        most = model.max_batch_of(name)
-        measured[name] = tuple((rows, _measure(model, sampler, name, rows)) for rows in sorted({1, min(8, most), most}))
+    runs = [(name, name, sampler.lengths(entry)[-1]) for name, entry in model.entries.items() if name != CHUNK]
+    runs += [(chunk_key(steps), CHUNK, steps) for steps in model.chunk_sizes]
+    for key, name, length in runs:
+        most = model.max_batch_of(key)
+        sizes = sorted({1, min(8, most), most})
+        measured[key] = tuple((rows, _measure(model, sampler, name, rows, length)) for rows in sizes)
     return measured
 
 
-def _measure(model: Model, sampler: Sampler, name: str, rows: int) -> float:
-    entry = model.entries[name]
-    inputs = sampler.inputs(entry, rows, sampler.lengths(entry)[-1])
+def _measure(model: Model, sampler: Sampler, name: str, rows: int, length: int) -> float:
+    inputs = sampler.inputs(model.entries[name], rows, length)
     state = {key: np.stack([array] * rows) for key, array in model.initial_state.items()}
     outputs = model.default_outputs(name)
     fastest, spent = float("inf"), 0.0

@@ -24,7 +24,8 @@ class Run(Protocol):
     def run(self, entry: str, inputs: Arrays, state: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, Arrays]:
         """Runs `entry` on a batch; returns the outputs named and the next state.
 
-        Names are the manifest's. Every array, in and out, has the batch along axis 0. `state` is ignored by an entry
+        Names are the manifest's. Every array, in and out, has the batch along axis 0; inputs and outputs of the entry
+        `chunk` have its steps along axis 1. A constant has the same value in every row. `state` is ignored by an entry
         that reads none; the next state is empty for one that writes none.
         """
         ...
@@ -39,6 +40,16 @@ class TensorSpec:
     shape: tuple[int, ...]  # -1 is any length
     inspection: bool = False  # an output computed only for those who name it
     reject_non_finite: bool = True
+    maximum: tuple[int, ...] = ()  # of a state that grows: the greatest length of each axis
+
+    @property
+    def grows(self) -> bool:
+        """Whether the tensor is state that gets longer from step to step."""
+        return bool(self.maximum)
+
+    def too_long(self, shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """The limit and the length of the first axis of `shape` that has outgrown its maximum."""
+        return next(((most, got) for most, got in zip(self.maximum, shape, strict=False) if got > most), None)
 
     @property
     def least_bytes(self) -> int:
@@ -51,10 +62,16 @@ class EntrySpec:
     """What an entry takes and gives."""
 
     name: str
-    inputs: tuple[TensorSpec, ...]
+    inputs: tuple[TensorSpec, ...]  # of every call
     outputs: tuple[TensorSpec, ...]
     reads_state: bool
     writes_state: bool
+    constants: tuple[TensorSpec, ...] = ()  # inputs that are given once, when a session is created
+
+
+def chunk_key(steps: int) -> str:
+    """Names the runs of the entry `chunk` over so many steps, where times and batch sizes are kept by entry."""
+    return f"chunk/{steps}"
 
 
 @dataclass(frozen=True)
@@ -79,11 +96,27 @@ class Model:
     max_batch: int  # the most steps of one run; 1 if not invariant
     run_seconds: Mapping[str, tuple[tuple[int, float], ...]]  # entry -> (rows, seconds) as measured, by rows
     max_batches: Mapping[str, int] = field(default_factory=dict)  # by entry, where it is not `max_batch`
+    chunk_sizes: tuple[int, ...] = ()  # steps that one run may take, most first, as checked at load; 1 always may
 
     @cached_property
     def state_bytes(self) -> int:
         """The size of one session's state."""
         return sum(array.nbytes for array in self.initial_state.values())
+
+    @cached_property
+    def constants(self) -> tuple[TensorSpec, ...]:
+        """What a session must be given once, over all entries."""
+        known = {spec.name: spec for entry in self.entries.values() for spec in entry.constants}
+        return tuple(known.values())
+
+    @cached_property
+    def grows(self) -> bool:
+        """Whether a session's state gets longer from step to step."""
+        return any(tensor.grows for tensor in self.state)
+
+    def chunk_size(self, steps: int) -> int:
+        """Returns how many of so many steps one run may take."""
+        return next((size for size in self.chunk_sizes if size <= steps), 1)
 
     def max_batch_of(self, entry: str) -> int:
         """Returns the most rows of one run of `entry`; 1 if a row's bits depended on its batch."""

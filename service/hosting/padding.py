@@ -23,7 +23,7 @@ class PaddedRunner:
 
     def run(self, entry: str, inputs: Arrays, state: Arrays, outputs: tuple[str, ...]) -> tuple[Arrays, Arrays]:
         """See `Run.run`."""
-        rows = len(next(iter(inputs.values())))
+        rows = len(next(iter((inputs or state).values())))
         more = -rows % self.multiples.get(entry, 1)
         if more == 0:
             return self.inner.run(entry, inputs, state, outputs)

@@ -13,10 +13,13 @@ from tapehead.bundle import (
     MANIFEST_NAME,
     BundleError,
     Vocabulary,
+    check_next_state,
     dtype_of,
     initial_state,
     read_manifest,
     replay_probes,
+    whole_state,
+    with_both_entries,
 )
 from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, ModelKind, NonFinite, StateTensor
 
@@ -27,7 +30,6 @@ from .model import Arrays, EntrySpec, Kind, Model, TensorSpec
 from .padding import padded
 from .runner import Runner
 from .selfcheck import check_batches
-from .verdict import EntryVerdict, Verdict
 
 DEFAULT_MAX_BATCH = 128  # beyond it a step of the networks at hand gets no cheaper
 
@@ -90,7 +92,7 @@ def find_bundles(folder: Path) -> list[Path]:
 
 def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder: Path | None = None) -> Model:
     """Loads one bundle: hashes, graph rules, graphs, probes, self-check, calibration. Raises BundleError."""
-    manifest = read_manifest(folder)
+    manifest = with_both_entries(read_manifest(folder))
     if (folder.parent.name, folder.name) != (manifest.model_id, str(manifest.version)):
         raise BundleError(
             f"{folder}: expected the folder {manifest.model_id}/{manifest.version}, as the manifest says, "
@@ -99,12 +101,8 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
     runner = Runner.load(folder, manifest)
     model = _unchecked(manifest, runner, initial_state(folder, manifest))
     _replay(model)
-    if runner.is_batchable:
-        verdict = check_batches(model, max_batch, cache_folder)
-    else:
-        alone = EntryVerdict(1, reason="the graph has no batch axis of any length")
-        verdict = Verdict(dict.fromkeys(model.entries, alone))
-    stepping = [name for name, entry in model.entries.items() if entry.writes_state] or list(model.entries)
+    verdict = check_batches(model, max_batch, cache_folder, obstacle=runner.batch_obstacle)
+    stepping = verdict.entries.keys() & {"step", "tell"} or verdict.entries.keys()
     model = dataclasses.replace(
         model,
         runner=padded(runner, verdict.multiples),
@@ -113,10 +111,13 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
         batch_reason=verdict.reason,
         max_batch=min(verdict.entries[name].max_batch for name in stepping),
         max_batches=verdict.max_batches,
+        chunk_sizes=verdict.chunk_sizes,
     )
     if verdict.reason:  # a question that runs alone is slower by little, a step by much
         level = logging.INFO if model.batch_invariant else logging.WARNING
         _log.log(level, "model %s/%d runs one row at a time: %s", model.model_id, model.version, verdict.reason)
+    if verdict.chunk_reason:
+        _log.info("model %s/%d runs chunks step by step: %s", model.model_id, model.version, verdict.chunk_reason)
     return dataclasses.replace(model, run_seconds=measure_runs(model))
 
 
@@ -129,7 +130,7 @@ def _unchecked(manifest: Manifest, runner: Runner, initial: Arrays) -> Model:
         manifest=manifest,
         runner=runner,
         entries={entry.name: _entry(entry) for entry in manifest.entries},
-        state=tuple(_tensor(tensor) for tensor in manifest.state),
+        state=tuple(_state(tensor) for tensor in whole_state(manifest)),
         initial_state=initial,
         fingerprint=compute_fingerprint(manifest),
         vocabulary=Vocabulary.from_manifest(manifest.question_answering) if is_qa else None,
@@ -143,11 +144,16 @@ def _unchecked(manifest: Manifest, runner: Runner, initial: Arrays) -> Model:
 def _entry(entry: Entry) -> EntrySpec:
     return EntrySpec(
         name=entry.name,
-        inputs=tuple(_tensor(tensor) for tensor in entry.inputs),
+        inputs=tuple(_tensor(tensor) for tensor in entry.inputs if not tensor.constant),
         outputs=tuple(_tensor(tensor) for tensor in entry.outputs),
         reads_state=entry.reads_state,
         writes_state=entry.writes_state,
+        constants=tuple(_tensor(tensor) for tensor in entry.inputs if tensor.constant),
     )
+
+
+def _state(tensor: StateTensor) -> TensorSpec:
+    return dataclasses.replace(_tensor(tensor), maximum=tuple(tensor.maximum))
 
 
 def _tensor(tensor: EntryTensor | StateTensor) -> TensorSpec:
@@ -169,6 +175,7 @@ def _replay(model: Model) -> None:
             given, next_state = model.runner.run(entry, _add_batch(inputs), _add_batch(state), outputs)
         except Exception as error:  # onnxruntime's errors share no base class of their own
             raise BundleError(f"entry {entry!r} cannot be run: {error}") from error
+        check_next_state(model.manifest, entry, next_state)
         return _drop_batch(given), _drop_batch(next_state)
 
     replay_probes(model.manifest, run, model.initial_state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapehead.bundle import to_array
+from tapehead.bundle import CHUNK, to_array
 
 from .model import Arrays, EntrySpec, Model, TensorSpec
 
@@ -20,6 +20,7 @@ class Sampler:
         self._model = model
         self._random = np.random.default_rng(20)
         self._seen = _probed_values(model)
+        self._constants = _probed_constants(model)
 
     def lengths(self, entry: EntrySpec) -> tuple[int, ...]:
         """Returns the lengths to try for the entry's axes of any length; (1,) if it has none."""
@@ -30,18 +31,26 @@ class Sampler:
         return _UNKNOWN_LENGTHS
 
     def inputs(self, entry: EntrySpec, rows: int, length: int) -> Arrays:
-        """Returns inputs like real ones, batch first."""
-        return {t.name: self._values(entry, t, (rows, *_fill(t.shape, length))) for t in entry.inputs}
+        """Returns inputs like real ones, batch first; `length` is that of open axes, or of a chunk in steps."""
+        values = {t.name: self._values(entry, t, _shape(entry, t, rows, length)) for t in entry.inputs}
+        return values | self._constant_rows(entry, rows)
 
     def extreme_inputs(self, entry: EntrySpec, rows: int, length: int) -> Arrays:
         """Returns inputs of the largest, smallest and least finite values that the entry can be given."""
-        return {t.name: self._extremes(entry, t, (rows, *_fill(t.shape, length))) for t in entry.inputs}
+        extremes = {t.name: self._extremes(entry, t, _shape(entry, t, rows, length)) for t in entry.inputs}
+        return extremes | self._constant_rows(entry, rows)
+
+    def _constant_rows(self, entry: EntrySpec, rows: int) -> Arrays:
+        """What a session is given once, as the probes give it: equal in every row, as in every batch."""
+        zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in entry.constants}
+        return {name: np.stack([self._constants.get(name, zero)] * rows) for name, zero in zeros.items()}
 
     def extreme_states(self, rows: int) -> Arrays:
         """Returns states at the extremes; integers, which may count or index, stay as they begin."""
         states = {}
         for tensor in self._model.state:
-            initial = np.broadcast_to(self._model.initial_state[tensor.name], (rows, *tensor.shape))
+            first = self._model.initial_state[tensor.name]
+            initial = np.broadcast_to(first, (rows, *first.shape))
             is_float = tensor.dtype.kind == "f"
             states[tensor.name] = self._float_extremes(tensor, initial.shape) if is_float else initial.copy()
         return states
@@ -54,21 +63,29 @@ class Sampler:
             history = histories[row % 4]
             evolved = len(history) - 1 - EVOLVED_STEPS
             step = 0 if row % 8 == 0 else EVOLVED_STEPS + (row // 4) % (evolved + 1)
-            chosen.append(history[step])
+            chosen.append(history[min(step, len(history) - 1)])
         return {tensor.name: np.stack([state[tensor.name] for state in chosen]) for tensor in self._model.state}
 
     def _evolve(self) -> list[Arrays]:
         """Returns the states of one session from step 0 on, run alone."""
-        entry = next(entry for entry in self._model.entries.values() if entry.writes_state)
+        entry = next(e for e in self._model.entries.values() if e.reads_state and e.writes_state and e.name != CHUNK)
         steps = EVOLVED_STEPS + 5
         if self._model.kind == "question_answering":  # past the point where the first sentences are forgotten
             steps = max(steps, min(self._model.manifest.question_answering.memory_sentences, 100) + 5)
-        state: Arrays = {name: array[np.newaxis] for name, array in self._model.initial_state.items()}
+        state = self._first_state()
         history = [state]
         for _ in range(steps):
             _, state = self._model.runner.run(entry.name, self.inputs(entry, 1, 1), state, ())
+            if any(tensor.too_long(state[tensor.name].shape[1:]) for tensor in self._model.state):
+                break
             history.append(state)
         return [{name: array[0] for name, array in state.items()} for state in history]
+
+    def _first_state(self) -> Arrays:
+        """The state of one new session, batch first."""
+        if start := self._model.entries.get("start"):
+            return self._model.runner.run(start.name, self.inputs(start, 1, 1), {}, ())[1]
+        return {name: array[np.newaxis] for name, array in self._model.initial_state.items()}
 
     def _values(self, entry: EntrySpec, tensor: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
         if self._model.kind == "question_answering":
@@ -101,7 +118,29 @@ class Sampler:
 
     def _seen_of(self, entry: EntrySpec, tensor: TensorSpec) -> np.ndarray:
         """Returns values known to be valid: an integer may be an index, and only the probes show of what."""
-        return self._seen.get((entry.name, tensor.name), np.zeros(1, tensor.dtype))
+        other = CHUNK if entry.name == "step" else "step"  # the same inputs, and a bundle may prove one of the two
+        for name in (entry.name, other):
+            if (name, tensor.name) in self._seen:
+                return self._seen[name, tensor.name]
+        return np.zeros(1, tensor.dtype)
+
+
+def _shape(entry: EntrySpec, tensor: TensorSpec, rows: int, length: int) -> tuple[int, ...]:
+    if entry.name == CHUNK:
+        return (rows, length, *_fill(tensor.shape, _UNKNOWN_LENGTHS[-1]))
+    return (rows, *_fill(tensor.shape, length))
+
+
+def _probed_constants(model: Model) -> Arrays:
+    """The first value that a probe gives to each constant."""
+    names = {spec.name for spec in model.constants}
+    found: Arrays = {}
+    for probe in model.manifest.probes:
+        for call in probe.calls:
+            for tensor in call.inputs:
+                if tensor.name in names:
+                    found.setdefault(tensor.name, to_array(tensor))
+    return found
 
 
 def _fill(shape: tuple[int, ...], length: int) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ Runtimes promise nothing here: a kernel may sum in another order for another bat
 with real inputs on initial and evolved states, alone and in batches of many sizes, with every row compared with the
 same row run alone, and with half of the neighbours at extremes. What was not tried is not used.
 
+A chunk, several steps of a session in one run, must give each row what its single steps give it alone.
+
 Where plain batches fail, batches padded to a multiple of 2 or 4 rows are tried, which cures the commonest causes. A
 question is not padded but run alone: nothing waits behind it, and it may be heavy enough to feel the second row.
 """
@@ -14,10 +16,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tapehead.bundle import BundleError
+from tapehead.bundle import CHUNK, BundleError, is_random
 
 from .model import Arrays, EntrySpec, Model
 from .padding import padded
@@ -27,6 +30,7 @@ from .verdict import EntryVerdict, Verdict, read_verdict, write_verdict
 BUDGET_SECONDS = 2.0  # for one entry; a slow model is checked, and then used, with smaller batches
 _SMALLEST_MAXIMUM = 4  # checked even if that takes longer than the budget
 _RUNS_PER_SIZE = 4  # see _trials
+CHUNK_BUDGETS = {32: 2.0, 8: 1.0, 2: 0.5}  # the steps that one run may take, and seconds to check each
 _TIMED_RUNS = 6  # the first only prepares
 _MULTIPLES = (1, 2, 4)  # kernels leave over at most 3 elements; the smallest that passes is used, whatever it costs
 
@@ -41,16 +45,17 @@ class _Trial:
     at_odd_address: bool = False
 
 
-def check_batches(model: Model, max_batch: int, cache_folder: Path | None = None) -> Verdict:
+def check_batches(model: Model, max_batch: int, cache_folder: Path | None = None, *, obstacle: str = "") -> Verdict:
     """Returns the verdict on batches of up to `max_batch` rows, from `cache_folder` if it was found before.
 
-    Raises BundleError if the model cannot run a single row.
+    `obstacle` says why batches are out of the question, if they are; then only chunks of one session are tried. Raises
+    BundleError if the model cannot run a single row.
     """
     place = cache_folder / f"{model.fingerprint}-{max_batch}.json" if cache_folder else None
     known = read_verdict(place) if place else None
     if known is not None:
         return known
-    verdict = _check(model, max_batch)
+    verdict = _check(model, max_batch, obstacle)
     if place:
         write_verdict(place, verdict)
     return verdict
@@ -63,8 +68,31 @@ def batch_sizes(max_batch: int) -> list[int]:
     return sorted(size for size in near if 1 <= size <= max_batch)
 
 
-def _check(model: Model, max_batch: int) -> Verdict:
-    return Verdict({entry.name: _check_entry(model, entry, max_batch) for entry in model.entries.values()})
+def _check(model: Model, max_batch: int, obstacle: str) -> Verdict:
+    entries = [entry for entry in model.entries.values() if entry.name != CHUNK]
+    if is_random(model.manifest):
+        obstacle = "the model is not deterministic"
+    if obstacle:
+        verdict = Verdict({entry.name: EntryVerdict(1, reason=obstacle) for entry in entries})
+    else:
+        verdict = Verdict({entry.name: _check_entry(model, entry, max_batch) for entry in entries})
+    if CHUNK not in model.entries or is_random(model.manifest):
+        return verdict
+    return replace(verdict, **_check_chunks(model, verdict.entries["step"]))
+
+
+def _check_chunks(model: Model, step: EntryVerdict) -> dict[str, Any]:
+    """Tries runs of several steps against single steps; what differs in a bit is not used, nor what is longer."""
+    chunk, found = model.entries[CHUNK], dict[int, int]()
+    candidate = replace(model, runner=padded(model.runner, {"step": step.multiple, CHUNK: step.multiple}))
+    sampler = Sampler(candidate)
+    for steps, budget in reversed(CHUNK_BUDGETS.items()):
+        rows = _affordable(candidate, sampler, chunk, steps, step.max_batch, budget, least=1)
+        reason = _find_difference(candidate, sampler, chunk, steps, rows)
+        if reason:
+            return {"chunks": found, "chunk_reason": f"{steps} steps at once: {reason}"}
+        found[steps] = rows
+    return {"chunks": found}
 
 
 def _check_entry(model: Model, entry: EntrySpec, max_batch: int) -> EntryVerdict:
@@ -97,16 +125,24 @@ def _check_lengths(model: Model, entry: EntrySpec, max_batch: int) -> tuple[str,
     return "", largest
 
 
-def _affordable(model: Model, sampler: Sampler, entry: EntrySpec, length: int, max_batch: int) -> int:
+def _affordable(
+    model: Model,
+    sampler: Sampler,
+    entry: EntrySpec,
+    length: int,
+    max_batch: int,
+    budget: float = BUDGET_SECONDS,
+    least: int = _SMALLEST_MAXIMUM,
+) -> int:
     """Returns the largest batch whose check fits into the budget, as if a batch saved nothing."""
     inputs, state = sampler.inputs(entry, 1, length), _initial_row(model)
-    fastest = BUDGET_SECONDS
+    fastest = budget
     for _ in range(_TIMED_RUNS):  # the fastest: what else the machine does must not shrink the batches
         start = time.perf_counter()
         _run_alone(model, entry, inputs, state)
         fastest = min(fastest, time.perf_counter() - start)
-    while max_batch > _SMALLEST_MAXIMUM and fastest * _RUNS_PER_SIZE * sum(batch_sizes(max_batch)) > BUDGET_SECONDS:
-        max_batch = max(max_batch // 2, _SMALLEST_MAXIMUM)
+    while max_batch > least and fastest * _RUNS_PER_SIZE * sum(batch_sizes(max_batch)) > budget:
+        max_batch = max(max_batch // 2, least)
     return max_batch
 
 
@@ -114,7 +150,8 @@ def _find_difference(model: Model, sampler: Sampler, entry: EntrySpec, length: i
     """Returns a description of the first row that its batch changed, or nothing."""
     inputs = sampler.inputs(entry, max_batch, length)
     state = sampler.states(max_batch) if entry.reads_state else {}
-    alone = [_run_alone(model, entry, _take(inputs, [row]), _take(state, [row])) for row in range(max_batch)]
+    run = _step_alone if entry.name == CHUNK else _run_alone
+    alone = [run(model, entry, _take(inputs, [row]), _take(state, [row])) for row in range(max_batch)]
     expected = {name: np.concatenate([row[name] for row in alone]) for name in alone[0]}
     extreme_inputs = sampler.extreme_inputs(entry, max_batch, length)
     extreme_state = sampler.extreme_states(max_batch) if entry.reads_state else {}
@@ -158,9 +195,29 @@ def _run_alone(model: Model, entry: EntrySpec, inputs: Arrays, state: Arrays) ->
         raise BundleError(f"entry {entry.name!r} cannot be run: {error}") from error
 
 
+def _step_alone(model: Model, entry: EntrySpec, inputs: Arrays, state: Arrays) -> Arrays:
+    """What a chunk of one row must give: its steps one after the other, as the entry `step` runs them."""
+    step, constants = model.entries["step"], {spec.name for spec in entry.constants}
+    names = tuple(output.name for output in step.outputs)
+    steps = []
+    for index in range(inputs[entry.inputs[0].name].shape[1]):
+        at = {name: array if name in constants else array[:, index] for name, array in inputs.items()}
+        try:
+            outputs, state = model.runner.run(step.name, at, state, names)
+        except Exception as error:  # as above
+            raise BundleError(f"entry 'step' cannot be run: {error}") from error
+        steps.append(outputs)
+    given = {name: np.stack([one[name] for one in steps], axis=1) for name in names}
+    return _named(given, state)
+
+
 def _run(model: Model, entry: EntrySpec, inputs: Arrays, state: Arrays, outputs: tuple[str, ...]) -> Arrays:
     given, next_state = model.runner.run(entry.name, inputs, state, outputs)
-    return {f"output {name!r}": array for name, array in given.items()} | {
+    return _named(given, next_state)
+
+
+def _named(outputs: Arrays, next_state: Arrays) -> Arrays:
+    return {f"output {name!r}": array for name, array in outputs.items()} | {
         f"next state {name!r}": array for name, array in next_state.items()
     }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-_RULES = 2  # counts up when the self-check tries more, so that cached verdicts of less are not believed
+from .model import chunk_key
+
+_RULES = 3  # counts up when the self-check tries more, so that cached verdicts of less are not believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Verdict:
     """What the check found, by entry."""
 
     entries: dict[str, EntryVerdict]
+    chunks: dict[int, int] = field(default_factory=dict)  # steps of one run -> the largest batch that was checked
+    chunk_reason: str = ""  # the first difference between a chunk and its steps; empty if there was none
 
     @property
     def reason(self) -> str:
@@ -35,11 +39,18 @@ class Verdict:
     @property
     def multiples(self) -> dict[str, int]:
         """The entries that must be padded, and to what."""
-        return {name: entry.multiple for name, entry in self.entries.items() if entry.multiple > 1}
+        found = {name: entry.multiple for name, entry in self.entries.items() if entry.multiple > 1}
+        return found | ({"chunk": found["step"]} if self.chunks and "step" in found else {})
 
     @property
     def max_batches(self) -> dict[str, int]:
-        return {name: entry.max_batch for name, entry in self.entries.items()}
+        chunks = {chunk_key(steps): rows for steps, rows in self.chunks.items()}
+        return {name: entry.max_batch for name, entry in self.entries.items()} | chunks
+
+    @property
+    def chunk_sizes(self) -> tuple[int, ...]:
+        """How many steps one run may take, most first."""
+        return tuple(sorted(self.chunks, reverse=True))
 
 
 def read_verdict(place: Path) -> Verdict | None:
@@ -48,7 +59,11 @@ def read_verdict(place: Path) -> Verdict | None:
         found = json.loads(place.read_text(encoding="utf-8"))
         if found["rules"] != _RULES:
             return None
-        return Verdict({name: EntryVerdict(**entry) for name, entry in found["entries"].items()})
+        return Verdict(
+            {name: EntryVerdict(**entry) for name, entry in found["entries"].items()},
+            {int(steps): rows for steps, rows in found["chunks"].items()},
+            found["chunk_reason"],
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # not there, or not ours: check again
 

@@ -7,13 +7,13 @@ writes and verifies it; it is shared by training and service and needs the extra
 from tapehead.bundle.build import write_bundle
 from tapehead.bundle.errors import BundleError, TooManyWordsError, UnknownWordError
 from tapehead.bundle.files import MANIFEST_NAME, read_file
-from tapehead.bundle.graph import check_graph
+from tapehead.bundle.graph import check_graph, is_random
 from tapehead.bundle.manifest import find_entry, initial_state, read_manifest, with_both_entries, write_manifest
-from tapehead.bundle.ports import CHUNK, Plan, graph_name, state_input, state_output, whole_state
+from tapehead.bundle.ports import CHUNK, Plan, Port, graph_name, state_input, state_output, whole_state
 from tapehead.bundle.rules import check_manifest
 from tapehead.bundle.tensors import datatype_of, dtype_of, to_array, to_tensor
 from tapehead.bundle.text import Encoded, Vocabulary
-from tapehead.bundle.verify import replay_probes, verify
+from tapehead.bundle.verify import check_next_state, replay_probes, verify
 
 __all__ = [
     "CHUNK",
@@ -21,16 +21,19 @@ __all__ = [
     "BundleError",
     "Encoded",
     "Plan",
+    "Port",
     "TooManyWordsError",
     "UnknownWordError",
     "Vocabulary",
     "check_graph",
     "check_manifest",
+    "check_next_state",
     "datatype_of",
     "dtype_of",
     "find_entry",
     "graph_name",
     "initial_state",
+    "is_random",
     "read_file",
     "read_manifest",
     "replay_probes",

@@ -117,7 +117,7 @@ def test_questions_read_the_told_story(tmp_path: Path):
 
 def test_a_graph_of_any_number_of_rows_is_batchable(tmp_path: Path):
     for writer in (write_accumulator, write_two_states, write_tiny_qa):
-        assert load(writer(tmp_path)).is_batchable
+        assert not load(writer(tmp_path)).batch_obstacle
 
 
 def test_a_hostile_graph_is_refused_although_its_hash_is_right(tmp_path: Path):
@@ -144,4 +144,4 @@ def test_a_graph_of_one_row_only_is_not_batchable(tmp_path: Path):
 
     runner = Runner.load(folder, manifest)
 
-    assert not runner.is_batchable
+    assert runner.batch_obstacle == "the graph has no batch axis of any length"
