@@ -23,8 +23,16 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mappin
         {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()},
         metadata={"facts": json.dumps(facts or {})},
     )
+    write_atomically(path, data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces a file: whoever is killed, or loses power, leaves the old one or the new one behind, never half."""
     partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 

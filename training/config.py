@@ -30,10 +30,11 @@ class Config:
     evaluate_every: int = 250  # updates between two validations; each also writes the checkpoint
     average: float = 0.0  # decay of the averaged weights that are validated and kept; 0: the last weights
     where: str = "config"  # the file, for messages; not an option
+    device: str = "cpu"  # or cuda; where a run computes is no part of what it is, so it is not kept
 
     def table(self) -> dict[str, Any]:
         """The options as they are written to and read from TOML."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "where"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("where", "device")}
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), seed: int | None = None) -> Config:

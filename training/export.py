@@ -6,7 +6,6 @@ python -m training export runs/ntm-copy-seed1 --version 1
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import shutil
 import warnings
@@ -28,6 +27,7 @@ from .errors import TrainingError
 from .evaluate import load_trained
 from .experiment import Array, Call, Graphs
 from .figures import curve_png, read_metrics
+from .results import read_result
 from .rewrites import simplify
 
 LARGEST_DIFFERENCE = 1e-4  # between onnxruntime and PyTorch, over every output and state of every check
@@ -66,14 +66,6 @@ def export(
     files["README.md"] = write_card(manifest, graphs.notes, results, note, files).encode()
     _put(folder, manifest, files, graphs)
     return folder
-
-
-def read_result(run: Path) -> dict[str, Any]:
-    """A finished run's result.json and its folder's name; raises TrainingError if it has none."""
-    path = run / "result.json"
-    if not path.is_file():
-        raise TrainingError(f"{path}: no such file; expected a run that has finished")
-    return {**json.loads(path.read_text(encoding="utf-8")), "run": run.name}
 
 
 def to_onnx(graphs: Graphs, entry: Entry) -> onnx.ModelProto:

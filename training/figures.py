@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from .checkpoint import write_atomically
 from .errors import TrainingError
 
 
@@ -37,7 +38,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def draw_curve(folder: Path) -> Path:
     """Draws a run's learning curve to curve.png: training loss and validation score over updates."""
     path = folder / "curve.png"
-    path.write_bytes(curve_png({folder.name: read_metrics(folder)}))
+    write_atomically(path, curve_png({folder.name: read_metrics(folder)}))
     return path
 
 

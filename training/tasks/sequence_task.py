@@ -33,6 +33,11 @@ class Batch:
     targets: Tensor  # [A, B, outputs], bits: of the last A steps
     optimum: Tensor | None = None  # [B]: cost in bits of the best possible predictions of these very sequences
 
+    def to(self, device: torch.device) -> Batch:
+        """The same sequences on a device: they are drawn on the processor, so that every device gets the same."""
+        optimum = None if self.optimum is None else self.optimum.to(device)
+        return Batch(self.inputs.to(device), self.targets.to(device), optimum)
+
 
 class Task(Protocol):
     """A kind of sequences. All randomness comes from the generator that is handed in."""

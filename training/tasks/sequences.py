@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..config import Config, read_table
+from ..device import find_device
 from ..errors import TrainingError
 from ..experiment import Graphs
 from ..networks.ntm import NTM, NetworkOptions
@@ -80,6 +81,8 @@ class SequenceExperiment:
         self.recipe = read_table(RecipeOptions, config.recipe, f"{config.where}: [recipe]")
         self.network: SteppedNetwork = _make(NETWORKS, "ntm", config.network, f"{config.where}: [network]")
         _check(self.task, self.network, config.where)
+        self.device = find_device(config.device)
+        self.network.to(self.device)
         self._trained = self.network.compiled() if self.recipe.compile else self.network
         self.updates = config.updates
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.recipe.learning_rate)
@@ -93,10 +96,10 @@ class SequenceExperiment:
         """The same number of sequences of every size trained on."""
         generator, sizes = torch.Generator().manual_seed(seed), self.task.sizes()
         count = max(1, self.task.options.validation_sequences // len(sizes))
-        return [self.task.batch(size, count, generator) for size in sizes]
+        return [self.task.batch(size, count, generator).to(self.device) for size in sizes]
 
     def _batch(self, seed: int, size: Size, count: int) -> Batch:
-        return self.task.batch(size, count, torch.Generator().manual_seed(seed))
+        return self.task.batch(size, count, torch.Generator().manual_seed(seed)).to(self.device)
 
     def set_update(self, update: int) -> None:
         recipe, flat = self.recipe, self.recipe.anneal_from * self.updates
@@ -110,7 +113,7 @@ class SequenceExperiment:
         """Cross entropy summed over bits and steps: long sequences weigh more, and the clipping acts on them."""
         sizes = self._sizes(update)
         size = sizes[int(torch.randint(0, len(sizes), (), generator=self.generator))]
-        batch = self.task.batch(size, self.recipe.batch, self.generator)
+        batch = self.task.batch(size, self.recipe.batch, self.generator).to(self.device)
         logits = answer(self._trained, batch)
         total = functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
         return total / self.recipe.batch
