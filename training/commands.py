@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="An experiment, for example one of training/configs.")
 ]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, or cuda.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides an option of the file.")]
 
 
@@ -34,17 +36,33 @@ def train_command(
         Path | None, typer.Option("--from", help="A bundle or run whose weights to start from.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Goes on from the folder's checkpoint (not from --from).")] = False,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N N ...", help="Trains each of these seeds, in OUT/NAME-seedN; goes on with what is there."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Of --seeds, how many at a time.")] = 1,
+    device: Device = "cpu",
     overrides: Set = None,
 ) -> None:
     """Trains an experiment; prints and writes its result."""
     from .train import train
 
-    resolved = load_config(config, overrides or (), seed)
+    if seeds:
+        if seed is not None:
+            raise TrainingError("--seeds and --seed: expected one of the two, got both")
+        shared = [str(config), "--device", device, *([] if start_from is None else ["--from", str(start_from)])]
+        shared += [word for override in overrides or () for word in ("--set", override)]
+        _train_seeds(config, seeds, workers, out or Path("runs"), overrides or (), shared)
+        return
+    resolved = replace(load_config(config, overrides or (), seed), device=device)
     folder = out or Path("runs") / f"{resolved.name}-seed{resolved.seed}"
     typed = ["python", "-m", "training", "train", str(config)]
     typed += [] if seed is None else ["--seed", str(seed)]
     typed += [] if start_from is None else ["--from", str(start_from)]
     typed += [] if out is None else ["--out", str(out)]
+    typed += [] if device == "cpu" else ["--device", device]
     typed += [word for override in overrides or () for word in ("--set", override)]
     command = _command_of(start_from) + shlex.join(typed)
     result = train(resolved, folder, warm_start=start_from, resume=resume, command=command)
@@ -52,14 +70,24 @@ def train_command(
     typer.echo(f"{folder}: best weights of update {result['best_update']}, {result['seconds']:.0f} s")
 
 
+def _train_seeds(
+    config: Path, seeds: Sequence[int], workers: int, out: Path, overrides: Sequence[str], shared: Sequence[str]
+) -> None:
+    from .restarts import summary_lines, train_seeds
+
+    for line in summary_lines(train_seeds(config, seeds, workers, out, overrides, shared)):
+        typer.echo(line)
+
+
 @app.command("evaluate")
 def evaluate_command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run or a bundle.")],
+    device: Device = "cpu",
 ) -> None:
     """Measures what was trained on data that was not trained on, and shows a few examples."""
     from .evaluate import evaluate
 
-    validation, test, samples = evaluate(folder)
+    validation, test, samples = evaluate(folder, device)
     _print_measured({"validation": validation, "test": test})
     typer.echo(samples)
 
@@ -100,10 +128,23 @@ def _print_measured(measured: Mapping[str, Mapping[str, float]]) -> None:
         typer.echo(f"{part}: " + ", ".join(f"{name} {value:.4g}" for name, value in measured[part].items()))
 
 
+def spread(arguments: Sequence[str]) -> list[str]:
+    """`--seeds 1 2 3` as options are read: `--seeds 1 --seeds 2 --seeds 3`."""
+    words: list[str] = []
+    of_seeds = False
+    for word in arguments:
+        if of_seeds and word.isdecimal():
+            words += ["--seeds", word] if words[-1] != "--seeds" else [word]
+            continue
+        of_seeds = word == "--seeds"
+        words.append(word)
+    return words
+
+
 def main() -> None:
     """Runs the command line."""
     try:
-        app()
+        app(spread(sys.argv[1:]))
     except TrainingError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         sys.exit(2)
