@@ -131,15 +131,25 @@ class StateTensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., graph_input: _Optional[str] = ..., graph_output: _Optional[str] = ..., dtype: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., batch_axis: _Optional[int] = ..., initial_file: _Optional[str] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ..., description: _Optional[str] = ..., maximum: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class QuestionAnswering(_message.Message):
-    __slots__ = ("words", "answers", "sentence_words", "memory_sentences", "story_overflow", "unknown_words", "splitting", "unknown_word_id", "length_state", "probabilities_output", "attention_output")
+    __slots__ = ("words", "answers", "sentence_words", "memory_sentences", "story_overflow", "unknown_words", "splitting", "unknown_word_id", "length_state", "probabilities_output", "attention_output", "attention_columns")
     class StoryOverflow(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STORY_OVERFLOW_UNSPECIFIED: _ClassVar[QuestionAnswering.StoryOverflow]
         STORY_OVERFLOW_REFUSE: _ClassVar[QuestionAnswering.StoryOverflow]
         STORY_OVERFLOW_FORGET_OLDEST: _ClassVar[QuestionAnswering.StoryOverflow]
+        STORY_OVERFLOW_ABSORB: _ClassVar[QuestionAnswering.StoryOverflow]
     STORY_OVERFLOW_UNSPECIFIED: QuestionAnswering.StoryOverflow
     STORY_OVERFLOW_REFUSE: QuestionAnswering.StoryOverflow
     STORY_OVERFLOW_FORGET_OLDEST: QuestionAnswering.StoryOverflow
+    STORY_OVERFLOW_ABSORB: QuestionAnswering.StoryOverflow
+    class AttentionColumns(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ATTENTION_COLUMNS_UNSPECIFIED: _ClassVar[QuestionAnswering.AttentionColumns]
+        ATTENTION_COLUMNS_SENTENCES: _ClassVar[QuestionAnswering.AttentionColumns]
+        ATTENTION_COLUMNS_SLOTS: _ClassVar[QuestionAnswering.AttentionColumns]
+    ATTENTION_COLUMNS_UNSPECIFIED: QuestionAnswering.AttentionColumns
+    ATTENTION_COLUMNS_SENTENCES: QuestionAnswering.AttentionColumns
+    ATTENTION_COLUMNS_SLOTS: QuestionAnswering.AttentionColumns
     class UnknownWords(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNKNOWN_WORDS_UNSPECIFIED: _ClassVar[QuestionAnswering.UnknownWords]
@@ -167,6 +177,7 @@ class QuestionAnswering(_message.Message):
     LENGTH_STATE_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     ATTENTION_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    ATTENTION_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     words: _containers.RepeatedScalarFieldContainer[str]
     answers: _containers.RepeatedScalarFieldContainer[str]
     sentence_words: int
@@ -178,7 +189,8 @@ class QuestionAnswering(_message.Message):
     length_state: str
     probabilities_output: str
     attention_output: str
-    def __init__(self, words: _Optional[_Iterable[str]] = ..., answers: _Optional[_Iterable[str]] = ..., sentence_words: _Optional[int] = ..., memory_sentences: _Optional[int] = ..., story_overflow: _Optional[_Union[QuestionAnswering.StoryOverflow, str]] = ..., unknown_words: _Optional[_Union[QuestionAnswering.UnknownWords, str]] = ..., splitting: _Optional[_Union[QuestionAnswering.Splitting, str]] = ..., unknown_word_id: _Optional[int] = ..., length_state: _Optional[str] = ..., probabilities_output: _Optional[str] = ..., attention_output: _Optional[str] = ...) -> None: ...
+    attention_columns: QuestionAnswering.AttentionColumns
+    def __init__(self, words: _Optional[_Iterable[str]] = ..., answers: _Optional[_Iterable[str]] = ..., sentence_words: _Optional[int] = ..., memory_sentences: _Optional[int] = ..., story_overflow: _Optional[_Union[QuestionAnswering.StoryOverflow, str]] = ..., unknown_words: _Optional[_Union[QuestionAnswering.UnknownWords, str]] = ..., splitting: _Optional[_Union[QuestionAnswering.Splitting, str]] = ..., unknown_word_id: _Optional[int] = ..., length_state: _Optional[str] = ..., probabilities_output: _Optional[str] = ..., attention_output: _Optional[str] = ..., attention_columns: _Optional[_Union[QuestionAnswering.AttentionColumns, str]] = ...) -> None: ...
 
 class Probe(_message.Message):
     __slots__ = ("calls", "tolerance")

@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from tapehead.v1 import manifest_pb2 as tapehead_dot_v1_dot_manifest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tapehead/v1/question_service.proto\x12\x0btapehead.v1\"\xce\x01\n\nAskRequest\x12#\n\x05story\x18\x01 \x01(\x0b\x32\x12.tapehead.v1.StoryH\x00\x12\x14\n\nsession_id\x18\x02 \x01(\tH\x00\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\x03\x12\x10\n\x08question\x18\x05 \x01(\t\x12\x14\n\x0c\x61nswer_count\x18\x06 \x01(\x05\x12\x13\n\x0bincarnation\x18\x07 \x01(\t\x12\x14\n\x0cminimum_step\x18\x08 \x01(\x03\x42\t\n\x07subject\"\x1a\n\x05Story\x12\x11\n\tsentences\x18\x01 \x03(\t\"\xd2\x01\n\x0b\x41skResponse\x12*\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.tapehead.v1.RankedAnswer\x12\x15\n\runknown_words\x18\x02 \x03(\t\x12\'\n\x04hops\x18\x03 \x03(\x0b\x32\x19.tapehead.v1.HopAttention\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\x03\x12\x0c\n\x04step\x18\x06 \x01(\x03\x12 \n\x18\x66orgotten_sentence_count\x18\x07 \x01(\x05\"1\n\x0cRankedAnswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"\x1f\n\x0cHopAttention\x12\x0f\n\x07weights\x18\x01 \x03(\x02\"\x85\x01\n\x0bTellRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x11\n\tsentences\x18\x04 \x03(\t\x12\x11\n\tclient_id\x18\x05 \x01(\t\x12\x19\n\x11\x61\x63knowledged_step\x18\x06 \x01(\x03\"\x9a\x01\n\x0cTellResponse\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x12\n\nstep_count\x18\x02 \x01(\x05\x12\x12\n\ninput_hash\x18\x03 \x01(\x0c\x12\x16\n\x0e\x63ommitted_step\x18\x04 \x01(\x03\x12\x15\n\runknown_words\x18\x05 \x03(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\x12\x13\n\x0bincarnation\x18\x07 \x01(\t2\x88\x01\n\x0fQuestionService\x12\x38\n\x03\x41sk\x12\x17.tapehead.v1.AskRequest\x1a\x18.tapehead.v1.AskResponse\x12;\n\x04Tell\x12\x18.tapehead.v1.TellRequest\x1a\x19.tapehead.v1.TellResponseB9\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tapehead/v1/question_service.proto\x12\x0btapehead.v1\x1a\x1atapehead/v1/manifest.proto\"\xce\x01\n\nAskRequest\x12#\n\x05story\x18\x01 \x01(\x0b\x32\x12.tapehead.v1.StoryH\x00\x12\x14\n\nsession_id\x18\x02 \x01(\tH\x00\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\x03\x12\x10\n\x08question\x18\x05 \x01(\t\x12\x14\n\x0c\x61nswer_count\x18\x06 \x01(\x05\x12\x13\n\x0bincarnation\x18\x07 \x01(\t\x12\x14\n\x0cminimum_step\x18\x08 \x01(\x03\x42\t\n\x07subject\"\x1a\n\x05Story\x12\x11\n\tsentences\x18\x01 \x03(\t\"\x9e\x02\n\x0b\x41skResponse\x12*\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.tapehead.v1.RankedAnswer\x12\x15\n\runknown_words\x18\x02 \x03(\t\x12\'\n\x04hops\x18\x03 \x03(\x0b\x32\x19.tapehead.v1.HopAttention\x12\x10\n\x08model_id\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\x03\x12\x0c\n\x04step\x18\x06 \x01(\x03\x12 \n\x18\x66orgotten_sentence_count\x18\x07 \x01(\x05\x12J\n\x11\x61ttention_columns\x18\x08 \x01(\x0e\x32/.tapehead.v1.QuestionAnswering.AttentionColumns\"1\n\x0cRankedAnswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"\x1f\n\x0cHopAttention\x12\x0f\n\x07weights\x18\x01 \x03(\x02\"\x85\x01\n\x0bTellRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x11\n\tsentences\x18\x04 \x03(\t\x12\x11\n\tclient_id\x18\x05 \x01(\t\x12\x19\n\x11\x61\x63knowledged_step\x18\x06 \x01(\x03\"\x9a\x01\n\x0cTellResponse\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x12\n\nstep_count\x18\x02 \x01(\x05\x12\x12\n\ninput_hash\x18\x03 \x01(\x0c\x12\x16\n\x0e\x63ommitted_step\x18\x04 \x01(\x03\x12\x15\n\runknown_words\x18\x05 \x03(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\x12\x13\n\x0bincarnation\x18\x07 \x01(\t2\x88\x01\n\x0fQuestionService\x12\x38\n\x03\x41sk\x12\x17.tapehead.v1.AskRequest\x1a\x18.tapehead.v1.AskResponse\x12;\n\x04Tell\x12\x18.tapehead.v1.TellRequest\x1a\x19.tapehead.v1.TellResponseB9\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,20 +33,20 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tapehead.v1.question_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.tapehead.v1P\001Z\026tapehead/v1;tapeheadv1\252\002\013Tapehead.V1'
-  _globals['_ASKREQUEST']._serialized_start=52
-  _globals['_ASKREQUEST']._serialized_end=258
-  _globals['_STORY']._serialized_start=260
-  _globals['_STORY']._serialized_end=286
-  _globals['_ASKRESPONSE']._serialized_start=289
-  _globals['_ASKRESPONSE']._serialized_end=499
-  _globals['_RANKEDANSWER']._serialized_start=501
-  _globals['_RANKEDANSWER']._serialized_end=550
-  _globals['_HOPATTENTION']._serialized_start=552
-  _globals['_HOPATTENTION']._serialized_end=583
-  _globals['_TELLREQUEST']._serialized_start=586
-  _globals['_TELLREQUEST']._serialized_end=719
-  _globals['_TELLRESPONSE']._serialized_start=722
-  _globals['_TELLRESPONSE']._serialized_end=876
-  _globals['_QUESTIONSERVICE']._serialized_start=879
-  _globals['_QUESTIONSERVICE']._serialized_end=1015
+  _globals['_ASKREQUEST']._serialized_start=80
+  _globals['_ASKREQUEST']._serialized_end=286
+  _globals['_STORY']._serialized_start=288
+  _globals['_STORY']._serialized_end=314
+  _globals['_ASKRESPONSE']._serialized_start=317
+  _globals['_ASKRESPONSE']._serialized_end=603
+  _globals['_RANKEDANSWER']._serialized_start=605
+  _globals['_RANKEDANSWER']._serialized_end=654
+  _globals['_HOPATTENTION']._serialized_start=656
+  _globals['_HOPATTENTION']._serialized_end=687
+  _globals['_TELLREQUEST']._serialized_start=690
+  _globals['_TELLREQUEST']._serialized_end=823
+  _globals['_TELLRESPONSE']._serialized_start=826
+  _globals['_TELLRESPONSE']._serialized_end=980
+  _globals['_QUESTIONSERVICE']._serialized_start=983
+  _globals['_QUESTIONSERVICE']._serialized_end=1119
 # @@protoc_insertion_point(module_scope)

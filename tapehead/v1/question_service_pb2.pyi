@@ -1,3 +1,4 @@
+from tapehead.v1 import manifest_pb2 as _manifest_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -33,7 +34,7 @@ class Story(_message.Message):
     def __init__(self, sentences: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AskResponse(_message.Message):
-    __slots__ = ("answers", "unknown_words", "hops", "model_id", "model_version", "step", "forgotten_sentence_count")
+    __slots__ = ("answers", "unknown_words", "hops", "model_id", "model_version", "step", "forgotten_sentence_count", "attention_columns")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_WORDS_FIELD_NUMBER: _ClassVar[int]
     HOPS_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +42,7 @@ class AskResponse(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     FORGOTTEN_SENTENCE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ATTENTION_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[RankedAnswer]
     unknown_words: _containers.RepeatedScalarFieldContainer[str]
     hops: _containers.RepeatedCompositeFieldContainer[HopAttention]
@@ -48,7 +50,8 @@ class AskResponse(_message.Message):
     model_version: int
     step: int
     forgotten_sentence_count: int
-    def __init__(self, answers: _Optional[_Iterable[_Union[RankedAnswer, _Mapping]]] = ..., unknown_words: _Optional[_Iterable[str]] = ..., hops: _Optional[_Iterable[_Union[HopAttention, _Mapping]]] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., step: _Optional[int] = ..., forgotten_sentence_count: _Optional[int] = ...) -> None: ...
+    attention_columns: _manifest_pb2.QuestionAnswering.AttentionColumns
+    def __init__(self, answers: _Optional[_Iterable[_Union[RankedAnswer, _Mapping]]] = ..., unknown_words: _Optional[_Iterable[str]] = ..., hops: _Optional[_Iterable[_Union[HopAttention, _Mapping]]] = ..., model_id: _Optional[str] = ..., model_version: _Optional[int] = ..., step: _Optional[int] = ..., forgotten_sentence_count: _Optional[int] = ..., attention_columns: _Optional[_Union[_manifest_pb2.QuestionAnswering.AttentionColumns, str]] = ...) -> None: ...
 
 class RankedAnswer(_message.Message):
     __slots__ = ("text", "probability")
