@@ -17,11 +17,11 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .NOTPARALLEL:
-.PHONY: help serve demo test setup lint format proto breaking bench crash tools clean
+.PHONY: help serve demo test setup lint format proto breaking bench bench-peers crash tools clean
 
 help: ## List these targets
 	@echo "Usage: make TARGET [ARGS='...']"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
 
 # For users
 
@@ -63,15 +63,20 @@ proto: $(STAMPS)/test ## Generate tapehead/v1 from the contracts in proto/, and 
 breaking: $(STAMPS)/test ## Compare the contracts with those of the branch main: nothing may be renumbered, renamed or retyped
 	@$(BIN)/buf breaking proto --against '.git#branch=main,subdir=proto'
 
-bench: $(STAMPS)/test ## Measure streams and store, each beside its floor
+bench: $(STAMPS)/test ## Measure model, streams, unary calls and store, each beside its floor
+	@$(BIN)/python -m benchmarks.model
 	@$(BIN)/python -m benchmarks.streams
+	@$(BIN)/python -m benchmarks.unary
 	@$(BIN)/python -m benchmarks.store
+
+bench-peers: $(STAMPS)/test ## Measure beside other servers, each in an environment of its own (.venv-peers)
+	@$(BIN)/python -m benchmarks.peers
 
 crash: $(STAMPS)/test ## Kill a server at random instants, for minutes, and judge what its clients got (ARGS: --kills, --seed)
 	@$(BIN)/python -m tests.campaigns.crash $(ARGS)
 
 clean: ## Remove the virtual environment and every cache; sessions and models stay
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@rm -rf $(VENV) .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
 # What the targets above stand on
 
