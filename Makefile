@@ -104,16 +104,21 @@ $(STAMPS)/test: pyproject.toml | $(STAMPS)
 	@$(PIP) --editable '.[test]'
 	@touch $@ $(STAMPS)/service
 
-# promtool and prometheus come with one Debian package. Nothing is skipped for want of them: the tests stop here.
+# Programs that the tests start, each in the Debian package of (nearly) its name. Nothing is skipped for want of them: the
+# tests stop here. promtool comes with prometheus.
+PROGRAMS := promtool prometheus redis-server haproxy
+PACKAGES := prometheus redis-server haproxy
+
 tools: | $(STAMPS)
-	@command -v promtool >/dev/null && command -v prometheus >/dev/null && exit 0; \
+	@missing=""; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	test -n "$$missing" || exit 0; \
 	command -v apt-get >/dev/null || \
-		{ echo "make test: 'prometheus' and 'promtool' are not on the PATH; install Prometheus and run 'make test' again."; exit 1; }; \
+		{ echo "make test: not on the PATH:$$missing; install Prometheus, Redis and HAProxy and run 'make test' again."; exit 1; }; \
 	if [ "$$(id -u)" = 0 ]; then as_root=""; \
 	elif sudo -n true 2>/dev/null; then as_root="sudo -n"; \
-	else echo "make test: Prometheus is missing and this user may not install it. Type:"; \
-		echo "  sudo apt-get install -y --no-install-recommends prometheus"; exit 1; fi; \
-	echo "Installing Prometheus (Debian's package) ..."; \
+	else echo "make test: missing:$$missing, and this user may not install them. Type:"; \
+		echo "  sudo apt-get install -y --no-install-recommends $(PACKAGES)"; exit 1; fi; \
+	echo "Installing$$missing (Debian's packages) ..."; \
 	{ $$as_root apt-get update -q && $$as_root env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -q -y --no-install-recommends prometheus; } >$(STAMPS)/apt.log 2>&1 || \
+		apt-get install -q -y --no-install-recommends $(PACKAGES); } >$(STAMPS)/apt.log 2>&1 || \
 		{ cat $(STAMPS)/apt.log; exit 1; }

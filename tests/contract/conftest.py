@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +10,13 @@ import pytest
 from service.store.base import Durability, Store
 from service.store.lmdb import LmdbStore
 from service.store.memory import MemoryStore
+from service.store.redis import RedisStore
+from tests.redis_process import RedisProcess, free_port
 
 from .clocks import HandClock
 
-Open = Callable[[], Store]
-KINDS = ("memory", "lmdb-process", "lmdb-disk")
+Open = Callable[[], Awaitable[Store]]
+KINDS = ("memory", "lmdb-process", "lmdb-disk", "redis-process", "redis-cluster-process")
 
 
 @pytest.fixture
@@ -22,21 +24,46 @@ def clock() -> HandClock:
     return HandClock()
 
 
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    with RedisProcess(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    """One node that has all slots, and still refuses a script whose keys are not in one."""
+    with RedisProcess(
+        tmp_path_factory.mktemp("cluster"), "--cluster-enabled", "yes", "--cluster-port", str(free_port())
+    ) as server:
+        assert server.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383") == "+OK"
+        while server.say("GET", "any") != "$-1":
+            pass  # it takes a moment to find that it is whole
+        yield server
+
+
 @pytest.fixture(params=KINDS)
 def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> Open:
     """Opens the same place each time, where the store has one."""
-    match request.param:
-        case "memory":
-            return lambda: MemoryStore(clock)
-        case "lmdb-process":
-            return lambda: LmdbStore.at(tmp_path / "store", Durability.PROCESS, clock=clock)
-        case _:
-            return lambda: LmdbStore.at(tmp_path / "store", Durability.DISK, clock=clock)
+    kind: str = request.param
+    durability = Durability[kind.rpartition("-")[2].upper()]
+    if kind.startswith("redis"):
+        server: RedisProcess = request.getfixturevalue("redis_cluster" if "cluster" in kind else "redis_server")
+        assert server.say("FLUSHALL") == "+OK"
+
+    async def opened() -> Store:
+        if kind == "memory":
+            return MemoryStore(clock)
+        if kind.startswith("lmdb"):
+            return LmdbStore.at(tmp_path / "store", durability, clock=clock)
+        return await RedisStore.at(server.url, durability, clock=clock)
+
+    return opened
 
 
 @pytest.fixture
 async def store(open_store: Open) -> AsyncIterator[Store]:
-    store = open_store()
+    store = await open_store()
     yield store
     await store.close()
 
@@ -49,6 +76,6 @@ def reopen(open_store: Open, store: Store) -> Callable[[], object]:
 
     async def closed_and_opened() -> Store:
         await store.close()
-        return open_store()
+        return await open_store()
 
     return closed_and_opened
