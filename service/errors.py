@@ -225,6 +225,32 @@ class OverCapacity(RetryLater):
         )
 
 
+class QuotaExceeded(RetryLater):
+    """The owner has, or waits for, as much as it may; what it ends or finishes makes room."""
+
+    def __init__(self, what: str, limit: int, *, retry_after: float) -> None:
+        super().__init__(
+            f"{what}: the owner's quota of {limit} is reached", retry_after=retry_after, what=what, limit=limit
+        )
+
+
+# --- callers ----------------------------------------------------------------------------------------------------------
+
+
+class TokenInvalid(TapeheadError):
+    """The caller has not said who it is, or nobody is known by what it said. `got` never says the token."""
+
+    def __init__(self, got: str) -> None:
+        super().__init__(f"expected a known token in the metadata 'authorization: Bearer TOKEN', got {got}", got=got)
+
+
+class RoleRequired(TapeheadError):
+    """The caller's role does not allow this."""
+
+    def __init__(self, role: str, what: str) -> None:
+        super().__init__(f"{what} is for the role '{role}' alone", role=role, what=what)
+
+
 # --- writers ----------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .certificates import InvalidCertificate
 from .errors import TapeheadError
+from .sessions.owners import InvalidTokens, read_tokens
 from .settings import Settings, split_address
 from .store.base import Durability
 from .store.lmdb import RESERVE
@@ -118,6 +120,31 @@ def check_ready_file(settings: Settings) -> Finding:
     return Finding("ready file", "ok", f"{path} can be written")
 
 
+def check_tokens(settings: Settings) -> Finding:
+    path = settings.tokens
+    if path is None:
+        return Finding("tokens", "ok", "nobody is asked for a token")
+    try:
+        registry = read_tokens(path)
+    except InvalidTokens as error:
+        return Finding("tokens", "failure", f"--tokens: {error}")
+    if path.stat().st_mode & 0o077:
+        return Finding("tokens", "warning", f"other users of this machine can read {path}")
+    return Finding("tokens", "ok", f"{path} names {len(registry.callers)} token(s) and certificate(s)")
+
+
+def check_certificates(settings: Settings) -> Finding:
+    files = settings.tls_files
+    if files is None:
+        return Finding("tls", "ok", "nothing is encrypted")
+    try:
+        files.read()
+    except InvalidCertificate as error:
+        return Finding("tls", "failure", f"--tls-certificate: {error}")
+    who = "and clients have to show theirs" if files.client_ca else "clients show none"
+    return Finding("tls", "ok", f"{files.certificate} and its key fit, {who}")
+
+
 def check_files(settings: Settings) -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < SPARE_FILES + settings.max_streams:
@@ -138,6 +165,8 @@ CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     check_store,
     check_ports,
     check_ready_file,
+    check_tokens,
+    check_certificates,
     check_files,
 )
 

@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .certificates import TlsFiles
 from .store.base import Durability
 
 PREFIX = "TAPEHEAD_"
@@ -53,7 +54,17 @@ class Settings(BaseSettings):
     address: str = Field("127.0.0.1:8001", description="where gRPC listens, HOST:PORT; port 0 picks a free one")
     metrics_address: str = Field("127.0.0.1:8002", description="where metrics and health listen, HOST:PORT")
     insecure: bool = Field(
-        False, description="listen on other addresses than this machine's own, although nobody is asked who they are"
+        False, description="listen where others can reach it, although callers or what they say are not protected"
+    )
+    tokens: Path | None = Field(
+        None, description="a file of tokens, owners, roles and quotas; read again when it changes"
+    )
+    tls_certificate: Path | None = Field(
+        None, description="the server's certificate with its chain, in PEM; read again when it changes"
+    )
+    tls_key: Path | None = Field(None, description="the key of that certificate, in PEM, not encrypted")
+    tls_client_ca: Path | None = Field(
+        None, description="who signs for clients, in PEM: every client then has to show a certificate, which names it"
     )
     models: Path = Field(Path("models"), description="the folder of bundles")
     store: str = Field(
@@ -83,6 +94,15 @@ class Settings(BaseSettings):
         64 << 30, ge=1 << 20, description="the most that an LMDB store may hold; address space, not disk"
     )
 
+    # --- how much for each owner; 0 is no bound, and the tokens file may say otherwise for one ---
+
+    quota_sessions: int = Field(0, ge=0, description="sessions of an owner; 0 is no bound")
+    quota_state_bytes: int = Field(
+        0, ge=0, description="bytes of an owner's states, with those that its sessions may keep; 0 is no bound"
+    )
+    quota_streams: int = Field(0, ge=0, description="streams of an owner at once; 0 is no bound")
+    quota_waiting_steps: int = Field(0, ge=0, description="an owner's accepted steps and questions; 0 is no bound")
+
     # --- how long ---
 
     ttl: float = Field(30 * DAY, ge=1, le=366 * DAY, description="seconds that an unused session lives, unless it says")
@@ -105,15 +125,36 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _has_whole_certificates(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_certificate"
+            raise ValueError(f"--tls-certificate and --tls-key: expected both or neither, {flag(missing)} is missing")
+        if self.tls_client_ca is not None and self.tls_key is None:
+            raise ValueError("--tls-client-ca: expected --tls-certificate and --tls-key beside it")
+        return self
+
+    @model_validator(mode="after")
     def _is_private_unless_allowed(self) -> Settings:
+        missing = []
+        if self.tokens is None and self.tls_client_ca is None:
+            missing.append("nobody is asked who they are (--tokens or --tls-client-ca)")
+        if self.tls_key is None:
+            missing.append("nothing is encrypted, tokens included (--tls-certificate, --tls-key)")
         for name in ("address", "metrics_address"):
             host, _ = split_address(getattr(self, name))
-            if not self.insecure and not is_loopback(host):
+            if missing and not self.insecure and not is_loopback(host):
                 raise ValueError(
                     f"{flag(name)}: expected an address of this machine alone, such as 127.0.0.1, got {host}; "
-                    "nobody is asked who they are, so listening elsewhere needs --insecure"
+                    f"{' and '.join(missing)}, so listening elsewhere needs --insecure"
                 )
         return self
+
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """The files of TLS; None where nothing is encrypted."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     @property
     def store_folder(self) -> Path | None:
