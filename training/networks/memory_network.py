@@ -1,29 +1,19 @@
-"""The end-to-end memory network (Sukhbaatar, Szlam, Weston and Fergus 2015, arXiv 1503.08895).
+"""Memory networks: one family, whose options compose.
 
-A question looks at the sentences told, takes what it finds, and looks again with that: once per hop. Every sentence is
-kept twice: as what it is found by (matrix A) and as what it gives (matrix C).
+The starting point is the end-to-end memory network (Sukhbaatar, Szlam, Weston and Fergus 2015, arXiv 1503.08895): a
+question looks at the sentences told, takes what it finds, and looks again with that, once per hop. Every sentence is
+kept as what it is found by (matrix A) and as what it gives (matrix C). Hops may also write: see `ControlModule`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-INITIAL = 0.1  # standard deviation of every weight at the start
-
-
-def position_encoding(words: int, size: int) -> Tensor:
-    """Weights [words, size] that let a sum of words know their order.
-
-    l(j, k) = 1 + 4 (k - (d+1)/2) (j - (J+1)/2) / (d J) for word j of J and dimension k of d, both counted from 1.
-    """
-    j = torch.arange(1, words + 1).unsqueeze(1) - (words + 1) / 2
-    k = torch.arange(1, size + 1) - (size + 1) / 2
-    return 1 + 4 * j * k / (words * size)
+from .memory_modules import CHOICES, ControlModule, InputModule, MemoryModule, OutputModule
 
 
 class MemoryNetwork(nn.Module):
@@ -32,11 +22,12 @@ class MemoryNetwork(nn.Module):
     tying: `adjacent`: what a hop takes is what the next one looks by (A of a hop = C of the one before; the question is
         embedded like the first A, answers are the last C's rows). `layerwise`: all hops share A and C, and a matrix H
         carries the question from hop to hop: u' = H u + o; the question (B) and the answers (W) have their own.
+        `single`: A = C = B at every hop, so that a slot is one vector.
     encoding: how words make a sentence: `position` weighs them by their place, `bag` just adds them.
-    linear: attention without softmax. Training may start this way and switch (the paper's linear start).
-    """
+    temporal, match, gated, write, head: as in the four modules.
 
-    place: Tensor  # [sentence_words, size]: what each word of a sentence is weighed by
+    What hops write goes to a copy that ends with the question: a story is the same before and after it.
+    """
 
     def __init__(
         self,
@@ -47,42 +38,62 @@ class MemoryNetwork(nn.Module):
         size: int = 50,
         hops: int = 3,
         memory: int = 50,
-        tying: Literal["adjacent", "layerwise"] = "adjacent",
-        encoding: Literal["position", "bag"] = "position",
+        tying: str = "adjacent",
+        encoding: str = "position",
+        temporal: bool = True,
+        match: str = "dot",
+        gated: bool = False,
+        write: str = "none",
+        head: str = "sum",
     ) -> None:
+        """Raises ValueError for an option that is not one of CHOICES, or for no hop."""
         super().__init__()
-        self.words, self.size, self.hops, self.memory = words, size, hops, memory
-        self.adjacent = tying == "adjacent"
-        self.linear = False
-        # Under adjacent tying answers are rows of the last C; they stand behind the rows of the words.
-        rows = words + answers if self.adjacent else words
-        kept = hops + 1 if self.adjacent else 2
-        self.tables = nn.ParameterList(_matrix(rows, size) for _ in range(kept))
-        self.ages = nn.ParameterList(_matrix(memory, size) for _ in range(kept))  # row 0: the newest sentence
-        if not self.adjacent:
-            self.question_table = _matrix(words, size)  # B
-            self.carry = _matrix(size, size)  # H
-            self.answer_table = _matrix(answers, size)  # W
-        with torch.no_grad():
-            for table in [*self.tables] if self.adjacent else [*self.tables, self.question_table]:
-                table[:2] = 0  # the empty and the unknown word: neither means anything
-        place = position_encoding(sentence_words, size) if encoding == "position" else torch.ones(sentence_words, size)
-        self.register_buffer("place", place, persistent=False)
+        given = {"tying": tying, "encoding": encoding, "match": match, "write": write, "head": head}
+        for name, value in given.items():
+            if value not in CHOICES[name]:
+                raise ValueError(f"{name}: expected one of {', '.join(CHOICES[name])}, got {value!r}")
+        if hops < 1:
+            raise ValueError(f"hops: expected at least 1, got {hops}")
+        self.size, self.hops, self.memory = size, hops, memory
+        self.tying = tying
+        self.kept = {"adjacent": hops + 1, "layerwise": 2, "single": 1}[tying]  # vectors a sentence is kept as
+        self.tied = tying == "adjacent" and head == "sum"
+        self.input_module = InputModule(
+            words=words,
+            extra=answers if self.tied else 0,
+            sentence_words=sentence_words,
+            size=size,
+            kept=self.kept,
+            encoding=encoding,
+            own_question=tying == "layerwise",
+        )
+        self.memory_module = MemoryModule(kept=self.kept, memory=memory, size=size, match=match, temporal=temporal)
+        self.control_module = ControlModule(
+            size=size, hops=hops, carried=tying == "layerwise", gated=gated, write=write
+        )
+        self.output_module = OutputModule(answers=answers, size=size, head=head, tied=self.tied)
+
+    @property
+    def linear(self) -> bool:
+        """Whether attention is without softmax."""
+        return self.memory_module.linear
+
+    @linear.setter
+    def linear(self, linear: bool) -> None:
+        self.memory_module.linear = linear
 
     def matrices(self) -> list[nn.Parameter]:
         """Every weight matrix; the recipe clips the gradient of each by itself."""
         return list(self.parameters())
 
     def encode(self, sentences: Tensor) -> Tensor:
-        """What is kept of sentences [..., words] of word ids: [..., kept, size], one row per matrix."""
-        return torch.stack([self._sum(table, sentences) for table in self.tables], dim=-2)
+        """What is kept of sentences [..., words] of word ids: [..., kept, size]."""
+        kept: Tensor = self.input_module(sentences)
+        return kept
 
     def encode_question(self, question: Tensor) -> Tensor:
         """The first look u [..., size] of a question [..., words]."""
-        return self._sum(self.tables[0] if self.adjacent else self.question_table, question)
-
-    def _sum(self, table: Tensor, sentences: Tensor) -> Tensor:
-        return (nn.functional.embedding(sentences, table, padding_idx=0) * self.place).sum(dim=-2)
+        return self.input_module.question(question)
 
     def forward(self, memory: Tensor, present: Tensor, times: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of the answers [batch, answers] and where each hop looked [batch, hops, slots].
@@ -90,32 +101,24 @@ class MemoryNetwork(nn.Module):
         memory: [batch, slots, kept, size], from `encode`; present: [batch, slots], false in empty slots;
         times: [batch, slots], how long ago, 1 = newest; question: [batch, size], from `encode_question`.
         """
-        there = present.unsqueeze(-1).to(memory.dtype)
-        age = (times - 1).clamp(0, self.memory - 1)
+        slots = self.memory_module(memory, present, times)
+        u, o = question, torch.zeros_like(question)
         looks = []
-        kept = [
-            (memory[:, :, number] + nn.functional.embedding(age, rows)) * there for number, rows in enumerate(self.ages)
-        ]
-        u = question
         for hop in range(self.hops):
-            found_by, gives = (kept[hop], kept[hop + 1]) if self.adjacent else (kept[0], kept[1])
-            weights = self._attend((found_by * u.unsqueeze(1)).sum(-1), present)
-            o = (weights.unsqueeze(-1) * gives).sum(1)
-            u = (u if self.adjacent else u @ self.carry) + o
+            found_by, gives = self._slots_of(hop)
+            weights = self.memory_module.attend(slots[found_by], u, present)
+            before, o = o, (weights.unsqueeze(-1) * slots[gives]).sum(1)
+            # Not in a linear start: weights without bounds, written and read again, would grow with every hop.
+            if self.control_module.writes and not self.linear:
+                slots = self.memory_module.write(slots, weights, *self.control_module.write(u, before))
+            u = self.control_module(u, o, hop)
             looks.append(weights)
-        answers = self.tables[-1][self.words :] if self.adjacent else self.answer_table
-        return u @ answers.T, torch.stack(looks, dim=1)
+        rows = self.input_module.extra() if self.tied else None
+        return self.output_module(u, o, question, rows), torch.stack(looks, dim=1)
 
-    def _attend(self, scores: Tensor, present: Tensor) -> Tensor:
-        """Weights [batch, slots] out of scores; zero in empty slots, also where nothing was told at all."""
-        there = present.to(scores.dtype)
-        if self.linear:
-            return scores * there
-        return torch.softmax(scores.masked_fill(~present, -1e9), dim=-1) * there
-
-
-def _matrix(rows: int, columns: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(rows, columns) * INITIAL)
+    def _slots_of(self, hop: int) -> tuple[int, int]:
+        """Which of what is kept a hop looks by, and which it takes."""
+        return {"adjacent": (hop, hop + 1), "layerwise": (0, 1), "single": (0, 0)}[self.tying]
 
 
 def clip_each(matrices: Sequence[nn.Parameter], norm: float) -> None:

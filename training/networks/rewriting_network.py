@@ -22,6 +22,9 @@ class RewritingNetwork(nn.Module):
 
     A sentence is one linear map of its words side by side, so that every place in it has weights of its own. Order in
     the story enters as a learned bias per head for every distance in time.
+
+    The four modules of a memory network (`memory_modules.py`) are here: I is `encode`; G and O are one, the block, in
+    which every slot looks, is read and is rewritten; R is `answer` on the question's slot.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class RewritingNetwork(nn.Module):
         heads: int = 4,
         hops: int = 5,
         memory: int = 130,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.size, self.heads, self.hops, self.memory = size, heads, hops, memory
@@ -48,6 +52,7 @@ class RewritingNetwork(nn.Module):
         self.offer = nn.Linear(size, 2 * size)
         self.take = nn.Linear(size, size)
         self.mix = nn.Sequential(nn.Linear(size, 2 * size), nn.ReLU(), nn.Linear(2 * size, size))
+        self.drop = nn.Dropout(dropout)
         self.before_answer = nn.LayerNorm(size)
         self.answer = nn.Linear(size, answers)
 
@@ -71,8 +76,8 @@ class RewritingNetwork(nn.Module):
             seen = self.before_attention(x)
             x = x[:, -1:] if last else x
             found, weights = self._attend(seen[:, -1:] if last else seen, seen, bias[:, :, -1:] if last else bias)
-            x = x + found
-            x = x + self.mix(self.before_mixing(x))
+            x = x + self.drop(found)
+            x = x + self.drop(self.mix(self.before_mixing(x)))
             looks.append(weights[:, :, -1].mean(dim=1))
         scores: Tensor = self.answer(self.before_answer(x[:, -1]))
         return scores, torch.stack(looks, dim=1)[:, :, :-1]

@@ -32,6 +32,7 @@ class Task:
         ""  # own stories: qaN_train.txt and qaN_valid.txt (or .jsonl) for each task N; empty: the twenty tasks
     )
     memory: int = 50  # newest sentences that the network sees
+    rename: bool = False  # train on stories with other names in them (`babi_renaming.py`)
     jitter: float = 0.1  # idle moments let into a story, as a share of its sentences
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from ..checkpoint import with_prefix, without_prefix
 from ..config import Config, read_table
 from ..errors import TrainingError
-from ..experiment import Graphs
+from ..experiment import Array, Graphs
 from .babi_batches import Batch, Order
 from .babi_data import BabiData, Task
 from .babi_figures import as_text, draw
+from .babi_renaming import Renaming
 
 SHOWN = (1, 2, 5, 15, 19)  # tasks whose attention is drawn
 
@@ -31,11 +32,17 @@ class BabiExperiment:
         self.generator = torch.Generator().manual_seed(config.seed)
         lengths = self.data.train.lengths(self.data.task.memory)
         self.order = Order(lengths, slots, self.generator)
+        self.renaming = Renaming(self.data.words) if self.data.task.rename else None
 
     def next_batch(self) -> Batch:
-        """The next training batch, its times jittered."""
+        """The next training batch."""
+        return self.training_batch(next(self.order))
+
+    def training_batch(self, which: Array) -> Batch:
+        """The training questions numbered `which`, with all that varies them: jittered times, other names."""
         task = self.data.task
-        return self.data.train.batch(next(self.order), task.memory, task.jitter, self.generator)
+        batch = self.data.train.batch(which, task.memory, task.jitter, self.generator)
+        return self.renaming.rename(batch, self.generator) if self.renaming else batch
 
     def validate(self) -> dict[str, float]:
         """Errors on the held-out stories that choose the weights, and how well attention points at what decides."""

@@ -56,10 +56,10 @@ class Ask(nn.Module):
         torch._check(told >= 1)  # type: ignore[no-untyped-call]
         torch._check(told <= slots)  # type: ignore[no-untyped-call]
         kept = network.residual
-        small = residual.reshape(-1, kept.memory, len(kept.tables), kept.size)
+        small = residual.reshape(-1, kept.memory, kept.kept, kept.size)
         y, added, looks, residual_looks = network.parts(
-            (memory[:, slots - told :], *_ages(told, length)),
-            (small, *_ages(kept.memory, length)),
+            (memory[:, slots - told :], *ages(told, length)),
+            (small, *ages(kept.memory, length)),
             network.encode_question(question),
         )
         unused = memory.new_zeros(batch, network.rewriting.hops, slots)[:, :, told:]
@@ -68,7 +68,7 @@ class Ask(nn.Module):
         return torch.softmax(y + added, dim=-1), network.seen(y, added, looks, residual_looks)
 
 
-def _ages(slots: int, length: Tensor) -> tuple[Tensor, Tensor]:
+def ages(slots: int, length: Tensor) -> tuple[Tensor, Tensor]:
     """Which of the newest `slots` slots are filled, and how long ago: two of [batch, slots]; length is [batch, 1]."""
     times = (slots - torch.arange(slots)).unsqueeze(0)
     return times <= length, times.expand(length.shape[0], -1)
@@ -100,17 +100,44 @@ def initial(network: JointNetwork) -> Mapping[str, Array]:
     rewriting, residual = network.rewriting, network.residual
     return {
         "memory": np.zeros((rewriting.memory, rewriting.size), np.float32),
-        "residual": np.zeros((residual.memory, len(residual.tables) * residual.size), np.float32),
+        "residual": np.zeros((residual.memory, residual.kept * residual.size), np.float32),
         "length": np.zeros(1, np.int64),
     }
 
 
 def manifest(network: JointNetwork, words: Words) -> Manifest:
     """What the network's graphs take and give, and how text becomes their input."""
-    hops, memory = network.rewriting.hops, network.rewriting.memory
+    return describe(
+        words,
+        hops=network.rewriting.hops,
+        memory=network.rewriting.memory,
+        initial=initial(network),
+        described={
+            "memory": "what the hops read of each sentence, newest last",
+            "residual": "what the residual network keeps of the newest sentences, newest last",
+            "length": "how many sentences were told",
+        },
+        description="Answers questions about a story, trained on the twenty bAbI tasks at once",
+    )
+
+
+def describe(
+    words: Words,
+    *,
+    hops: int,
+    memory: int,
+    initial: Mapping[str, Array],
+    described: Mapping[str, str],
+    description: str,
+) -> Manifest:
+    """The manifest of any network here with the entries `tell`, `ask` and `answer`.
+
+    `initial` has the state before anything was told, `described` says of each of its tensors what it is; one of them is
+    `length`, [1] int64: how many sentences were told. `memory` sentences are kept; older ones are forgotten.
+    """
     told = Manifest(
         kind=MODEL_KIND_QUESTION_ANSWERING,
-        description="Answers questions about a story, trained on the twenty bAbI tasks at once",
+        description=description,
         question_answering=QuestionAnswering(
             words=words.words,
             answers=words.answers,
@@ -125,14 +152,9 @@ def manifest(network: JointNetwork, words: Words) -> Manifest:
             attention_output="attention",
         ),
     )
-    descriptions = {
-        "memory": "what the hops read of each sentence, newest last",
-        "residual": "what the residual network keeps of the newest sentences, newest last",
-        "length": "how many sentences were told",
-    }
-    for name, value in initial(network).items():
+    for name, value in initial.items():
         dtype = DATA_TYPE_INT64 if value.dtype == np.int64 else DATA_TYPE_FLOAT32
-        told.state.add(name=name, dtype=dtype, shape=value.shape, description=descriptions[name])
+        told.state.add(name=name, dtype=dtype, shape=value.shape, description=described[name])
     answers = len(words.answers)
     told.entries.extend(
         [

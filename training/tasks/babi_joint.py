@@ -32,6 +32,7 @@ class JointOptions:
     size: int = 64
     heads: int = 4
     hops: int = 5
+    dropout: float = 0.0  # of what the rewriting network's hops find and make of it
     residual_size: int = 50
     residual_hops: int = 3
     residual_memory: int = 20
@@ -54,6 +55,7 @@ class JointRecipe:
     seldom_share: float = 1.0  # how often an epoch has a question of these tasks
     often: tuple[int, ...] = ()
     often_share: float = 1.0
+    weight_decay: float = 0.0  # decoupled, of the rewriting network
     clip: float = 1.0
 
 
@@ -68,11 +70,16 @@ class JointExperiment(BabiExperiment):
         self.network = self.joint = build_joint(options, self.data)
         residual = [*self.joint.residual.parameters()]
         rest = [*self.joint.rewriting.parameters(), *self.joint.gate.parameters()]
-        self.optimizer = torch.optim.Adam([{"params": rest}, {"params": residual}], betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": rest, "weight_decay": recipe.weight_decay}, {"params": residual, "weight_decay": 0.0}],
+            betas=(0.9, 0.98),
+            fused=True,
+        )
         train = self.data.train
         self.order.shares[np.isin(train.task, recipe.seldom)] = recipe.seldom_share
         self.order.shares[np.isin(train.task, recipe.often)] = recipe.often_share
-        first = np.flatnonzero(train.task == recipe.first_task)
+        alone = train.task == recipe.first_task
+        first = np.flatnonzero(alone | ~alone.any())  # without that task the residual learns them all
         self.first = Order(train.lengths(self.data.task.memory)[first], recipe.slots, self.generator)
         self.first_numbers = first
 
@@ -91,10 +98,9 @@ class JointExperiment(BabiExperiment):
 
     def loss(self, update: int) -> Tensor:
         """The residual's cross entropy alone on its task; later the block's own plus that of both together."""
-        task = self.data.task
         if update <= self.recipe.first_updates:
             which = self.first_numbers[next(self.first)]
-            batch = self.data.train.batch(which, task.memory, task.jitter, self.generator)
+            batch = self.training_batch(which)
             residual, newest = self.joint.residual, self.joint.residual.memory
             memory = residual.encode(batch.sentences)[batch.memory][:, -newest:]
             question = residual.encode_question(batch.questions)[batch.question]
@@ -154,6 +160,7 @@ def build_joint(options: JointOptions, data: BabiData) -> JointNetwork:
         heads=options.heads,
         hops=options.hops,
         memory=data.task.memory,
+        dropout=options.dropout,
     )
     residual = MemoryNetwork(
         words=words,

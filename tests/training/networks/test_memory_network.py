@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from training.networks.memory_network import MemoryNetwork, clip_each, position_encoding
+from training.networks.memory_modules import CHOICES, position_encoding
+from training.networks.memory_network import MemoryNetwork, clip_each
 
 
 def network(**options: Any) -> MemoryNetwork:
@@ -55,10 +56,10 @@ def test_the_empty_and_the_unknown_word_add_nothing() -> None:
 
 def test_a_hop_is_what_the_paper_says() -> None:
     net = network(hops=1)
-    table, ages = [*net.tables], [*net.ages]
+    table, ages = [*net.input_module.tables], [*net.memory_module.ages]
 
     def embed(matrix: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        return (matrix[words] * net.place).sum(-2)
+        return (matrix[words] * net.input_module.place).sum(-2)
 
     u = embed(table[0], QUESTION)
     age = torch.tensor([2, 1, 0])
@@ -75,7 +76,9 @@ def test_a_hop_is_what_the_paper_says() -> None:
 def test_adjacent_tying_shares_matrices_from_hop_to_hop() -> None:
     net = network(hops=3, tying="adjacent")
 
-    assert [tuple(table.shape) for table in net.tables] == [(14, 6)] * 4, "A1, C1 = A2, C2 = A3, C3; answers in C3"
+    assert [tuple(table.shape) for table in net.input_module.tables] == [(14, 6)] * 4, (
+        "A1, C1 = A2, C2 = A3, C3; answers in C3"
+    )
     assert sum(p.numel() for p in net.parameters()) == 4 * 14 * 6 + 4 * 8 * 6
 
 
@@ -86,11 +89,11 @@ def test_layerwise_tying_uses_the_same_matrices_at_every_hop() -> None:
     u = three.encode_question(QUESTION)
     _, looks = run(three, STORY, QUESTION)
     m, c = three.encode(STORY).unbind(-2)
-    m, c = (part + rows[torch.tensor([2, 1, 0])] for part, rows in zip((m, c), three.ages, strict=True))
+    m, c = (part + rows[torch.tensor([2, 1, 0])] for part, rows in zip((m, c), three.memory_module.ages, strict=True))
     for hop in range(3):
         p = torch.softmax(m @ u, 0)
         assert torch.allclose(looks[0, hop], p, atol=1e-5)
-        u = u @ three.carry + p @ c
+        u = u @ three.control_module.carry + p @ c
 
 
 def test_a_linear_start_attends_without_softmax() -> None:
@@ -103,10 +106,16 @@ def test_a_linear_start_attends_without_softmax() -> None:
     assert torch.allclose(torch.softmax(looks, -1), softmax, atol=1e-6)
 
 
+EVERY = [{name: choice} for name, choices in CHOICES.items() for choice in choices]
+EVERY += [{"gated": True}, {"temporal": False}]
+EVERY += [{"tying": tying, "write": write, "gated": True} for tying in CHOICES["tying"] for write in ("add", "gated")]
+EVERY += [{"tying": "layerwise", "match": "cosine", "head": "concat", "encoding": "bag", "write": "gated"}]
+
+
 @pytest.mark.parametrize("linear", [False, True])
-@pytest.mark.parametrize("tying", ["adjacent", "layerwise"])
-def test_empty_slots_do_not_matter(linear: bool, tying: str) -> None:
-    net = network(tying=tying)
+@pytest.mark.parametrize("options", EVERY, ids=str)
+def test_empty_slots_do_not_matter(linear: bool, options: dict[str, Any]) -> None:
+    net = network(**options)
     net.linear = linear
 
     scores, looks = run(net, STORY, QUESTION)
@@ -117,8 +126,9 @@ def test_empty_slots_do_not_matter(linear: bool, tying: str) -> None:
     assert not padded_looks[:, :, :4].any()
 
 
-def test_a_question_about_nothing_has_a_finite_answer() -> None:
-    scores, looks = run(network(), STORY[:0], QUESTION, empty=3)
+@pytest.mark.parametrize("options", EVERY, ids=str)
+def test_a_question_about_nothing_has_a_finite_answer(options: dict[str, Any]) -> None:
+    scores, looks = run(network(**options), STORY[:0], QUESTION, empty=3)
 
     assert scores.isfinite().all()
     assert not looks.any()
@@ -132,3 +142,150 @@ def test_every_matrix_is_clipped_by_itself() -> None:
 
     assert small.grad.tolist() == [3.0, 4.0]
     assert large.grad.tolist() == pytest.approx([6.0, 8.0])
+
+
+@pytest.mark.parametrize("options", EVERY, ids=str)
+def test_every_weight_of_every_option_learns(options: dict[str, Any]) -> None:
+    net = network(**options)
+    scores, looks = run(net, STORY, QUESTION)
+
+    (scores.square().sum() + looks.square().sum()).backward()
+
+    assert looks.shape == (1, 3, 3)
+    assert torch.allclose(looks.sum(-1), torch.ones(1, 3), atol=1e-5)
+    for name, weight in net.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.any(), name
+
+
+def slots_of(net: MemoryNetwork, number: int) -> torch.Tensor:
+    """What is kept of the story's sentences, with their times."""
+    rows = net.memory_module.ages[number][torch.tensor([2, 1, 0])]
+    return net.encode(STORY)[:, number] + rows
+
+
+@pytest.mark.parametrize("write", ["add", "gated"])
+def test_hops_that_write_do_what_is_written_down(write: str) -> None:
+    """p = softmax(m u); o = sum p m; w = W [u ; o before]; m <- m + p w or (1 - p g) m + p g w; u' = u + o."""
+    net = network(tying="single", write=write, hops=3)
+    control = net.control_module
+    assert control.written is not None
+
+    m, u = slots_of(net, 0), net.encode_question(QUESTION)
+    before = torch.zeros(6)
+    expected = []
+    for _ in range(3):
+        p = torch.softmax(m @ u, 0)
+        o = p @ m
+        both = torch.cat([u, before])
+        w = control.written @ both
+        if write == "add":
+            m = m + p[:, None] * w
+        else:
+            assert control.erased is not None
+            share = p[:, None] * torch.sigmoid(control.erased(both))
+            m = (1 - share) * m + share * w
+        u, before = u + o, o
+        expected.append(p)
+
+    scores, looks = run(net, STORY, QUESTION)
+
+    assert torch.allclose(looks[0], torch.stack(expected), atol=1e-5)
+    assert net.output_module.answers is not None
+    assert torch.allclose(scores[0], net.output_module.answers @ u, atol=1e-5)
+
+
+def test_a_write_ends_with_its_question() -> None:
+    net = network(write="gated")
+    memory = net.encode(STORY).unsqueeze(0)
+    before = memory.clone()
+    times = torch.tensor([[3, 2, 1]])
+
+    first, _ = net(memory, times > 0, times, net.encode_question(QUESTION).unsqueeze(0))
+    net(memory, times > 0, times, net.encode_question(QUESTION.flip(0)).unsqueeze(0))
+    again, _ = net(memory, times > 0, times, net.encode_question(QUESTION).unsqueeze(0))
+
+    assert torch.equal(memory, before)
+    assert torch.equal(first, again)
+
+
+def test_what_is_written_changes_where_later_hops_look() -> None:
+    net = network(write="add")
+    _, looks = run(net, STORY, QUESTION)
+    torch.nn.init.zeros_(net.control_module.written)  # type: ignore[arg-type]
+    _, plain = run(net, STORY, QUESTION)
+
+    assert torch.allclose(looks[0, 0], plain[0, 0], atol=1e-6)
+    assert not torch.allclose(looks[0, 1:], plain[0, 1:], atol=1e-4)
+
+
+def test_a_gated_hop_mixes_what_it_read_and_what_it_was() -> None:
+    net = network(gated=True)
+    u, o = torch.randn(1, 6), torch.randn(1, 6)
+    through = torch.sigmoid(net.control_module.gates[1](u))
+
+    assert torch.allclose(net.control_module(u, o, 1), o * through + u * (1 - through))
+    assert len(net.control_module.gates) == 3, "one a hop"
+
+
+@pytest.mark.parametrize("match", CHOICES["match"])
+def test_how_slots_are_matched(match: str) -> None:
+    net = network(match=match, hops=1)
+    memory = net.memory_module
+    m, u = slots_of(net, 0), net.encode_question(QUESTION)
+    if match == "cosine":
+        scores = memory.sharpness * (m @ u) / (m.norm(dim=1) * u.norm())
+    elif match == "bilinear":
+        memory.form.data.normal_()
+        scores = m @ memory.form @ u
+    elif match == "network":
+        both = torch.cat([m, u.expand(3, -1), m * u], dim=1)
+        scores = memory.compare(both).squeeze(1)
+    else:
+        scores = m @ u
+
+    _, looks = run(net, STORY, QUESTION)
+
+    assert torch.allclose(looks[0, 0], torch.softmax(scores, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("head", CHOICES["head"])
+@pytest.mark.parametrize("tying", CHOICES["tying"])
+def test_what_answers_are_read_from(head: str, tying: str) -> None:
+    net = network(head=head, tying=tying, hops=1)
+    u = net.encode_question(QUESTION)
+    scores, looks = run(net, STORY, QUESTION)
+    o = looks[0, 0] @ slots_of(net, net.kept - 1)
+    carried = u if net.control_module.carry is None else u @ net.control_module.carry
+    rows = net.input_module.extra() if net.tied else net.output_module.answers
+
+    if head == "network":
+        assert net.output_module.network is not None
+        expected = net.output_module.network(o)
+    else:
+        assert rows is not None
+        expected = rows @ (carried + o if head == "sum" else torch.cat([o, u]))
+
+    assert torch.allclose(scores[0], expected, atol=1e-5)
+
+
+def test_without_temporal_encoding_the_order_of_sentences_does_not_count() -> None:
+    timeless, timed = network(temporal=False), network()
+
+    assert torch.allclose(run(timeless, STORY, QUESTION)[0], run(timeless, STORY.flip(0), QUESTION)[0], atol=1e-6)
+    assert not torch.allclose(run(timed, STORY, QUESTION)[0], run(timed, STORY.flip(0), QUESTION)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"tying": "loose"}, "tying: expected one of adjacent, layerwise, single, got 'loose'"),
+        ({"match": "guess"}, "match: expected one of dot, cosine, bilinear, network, got 'guess'"),
+        ({"write": "often"}, "write: expected one of none, add, gated, got 'often'"),
+        ({"head": "two"}, "head: expected one of sum, concat, network, got 'two'"),
+        ({"hops": 0}, "hops: expected at least 1, got 0"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        network(**options)

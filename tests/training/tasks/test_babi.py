@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,15 +120,59 @@ def test_validation_measures_softmax_also_during_the_linear_start(stories: Path)
 
 
 def test_options_that_do_not_exist_are_refused(stories: Path) -> None:
-    with pytest.raises(TrainingError, match=r"\[network\]: tying: expected one of adjacent, layerwise, got 'loose'"):
+    with pytest.raises(
+        TrainingError, match=r"\[network\]: tying: expected one of adjacent, layerwise, single, got 'loose'"
+    ):
         build(memory_config(stories, tying="loose"))
-    with pytest.raises(TrainingError, match=r"network\.kind: expected one of joint, memory, got 'deep'"):
+    with pytest.raises(TrainingError, match=r"network\.kind: expected one of joint, memory, .*got 'deep'"):
         build(memory_config(stories, kind="deep"))
 
 
-def test_a_plain_memory_network_is_not_exported(stories: Path) -> None:
-    with pytest.raises(TrainingError, match="expected a joint network to export"):
-        build(memory_config(stories)).graphs()
+COMPOSED: list[dict[str, object]] = [
+    {"write": "gated", "gated": True, "match": "cosine", "head": "concat"},
+    {"tying": "layerwise", "write": "add", "match": "network", "head": "network", "encoding": "bag", "temporal": False},
+    {"tying": "single", "write": "add", "match": "bilinear", "hops": 1},
+]
+
+
+@pytest.mark.parametrize("options", COMPOSED, ids=str)
+def test_every_option_is_exported_as_it_runs(stories: Path, options: dict[str, object]) -> None:
+    graphs = build(memory_config(stories, **options)).graphs()
+
+    with torch.no_grad():
+        files = {entry.file: to_onnx(graphs, entry).SerializeToString() for entry in graphs.manifest.entries}
+        difference = compare(graphs, files)
+
+    assert difference < 1e-4
+    assert not next(entry for entry in graphs.manifest.entries if entry.name == "ask").writes_state
+
+
+@pytest.mark.parametrize("options", COMPOSED, ids=str)
+def test_telling_a_memory_network_and_asking_answers_like_the_whole_story(
+    stories: Path, options: dict[str, object]
+) -> None:
+    experiment = build(memory_config(stories, **options))
+    entries = experiment.graphs().modules
+    story, question = torch.randint(0, 9, (2, 4, 12)), torch.randint(1, 9, (2, 12))
+    state = [torch.from_numpy(np.stack([value] * 2)) for value in experiment.graphs().initial.values()]
+
+    for sentence in story.unbind(1):
+        state = [*entries["tell"](sentence, *state)]
+    probabilities, attention = entries["ask"](question, *state)
+    expected, expected_attention = entries["answer"](story, question)
+
+    assert torch.allclose(probabilities, expected, atol=1e-5)
+    assert torch.allclose(attention[:, :, -4:], expected_attention, atol=1e-5)
+
+
+def test_a_joint_network_learns_a_single_task_too(stories: Path) -> None:
+    config = joint_config(stories)
+    experiment = build(replace(config, task={**config.task, "tasks": [1]}))
+    assert isinstance(experiment, JointExperiment)
+
+    steps(experiment, 1, 3)
+
+    assert np.isfinite(experiment.validate()["task 1"])
 
 
 def test_the_residual_learns_first_and_alone(stories: Path) -> None:
