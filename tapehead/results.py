@@ -56,12 +56,13 @@ class Answer:
     """The answer to a question, with what the model looked at."""
 
     ranked: tuple[RankedAnswer, ...]  # the likeliest first
-    hops: tuple[tuple[float, ...], ...]  # one weight for each remembered sentence, oldest first; one row a hop
+    hops: tuple[tuple[float, ...], ...]  # one row a hop; one weight for each remembered sentence, oldest first
     unknown_words: tuple[str, ...]
     model_id: str
     model_version: int
     step: int  # of the session that the answer saw; 0 for a whole story
     forgotten_sentence_count: int  # oldest sentences that the model's memory no longer holds
+    has_slots: bool = False  # the weights belong to slots of a memory that keeps no sentence apart from the others
 
     @property
     def text(self) -> str:
@@ -78,6 +79,7 @@ class Answer:
             model_version=message.model_version,
             step=message.step,
             forgotten_sentence_count=message.forgotten_sentence_count,
+            has_slots=message.attention_columns == manifest_pb2.QuestionAnswering.ATTENTION_COLUMNS_SLOTS,
         )
 
 

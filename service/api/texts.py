@@ -71,6 +71,8 @@ def forgotten_sentences(length: int, rules: QuestionAnswering) -> int:
 
     Raises TooLong where the model refuses stories that outgrow its memory.
     """
+    if rules.story_overflow == QuestionAnswering.STORY_OVERFLOW_ABSORB:
+        return 0
     forgotten = max(0, length - rules.memory_sentences)
     if forgotten and rules.story_overflow != QuestionAnswering.STORY_OVERFLOW_FORGET_OLDEST:
         raise TooLong("sentences of the story, for this model's memory", rules.memory_sentences, length)

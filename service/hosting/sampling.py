@@ -10,6 +10,7 @@ from .model import Arrays, EntrySpec, Model, TensorSpec
 
 EVOLVED_STEPS = 20  # a state counts as evolved from here on
 _FLOAT_EXTREMES = (0.0, -0.0, 1e-40, -1e-40, 1e4, -1e4, 3e38, -3e38, np.inf, -np.inf, np.nan)
+_LONG_STORY = 50  # sentences, for a memory that takes in any number of them
 _UNKNOWN_LENGTHS = (1, 3)  # of an axis of any length, where no probe shows one
 
 
@@ -27,7 +28,8 @@ class Sampler:
         if not any(-1 in tensor.shape for tensor in entry.inputs):
             return (1,)
         if self._model.kind == "question_answering":
-            return tuple(sorted({1, 2, self._model.manifest.question_answering.memory_sentences}))
+            longest = self._model.manifest.question_answering.memory_sentences or _LONG_STORY
+            return tuple(sorted({1, 2, longest}))
         return _UNKNOWN_LENGTHS
 
     def inputs(self, entry: EntrySpec, rows: int, length: int) -> Arrays:
@@ -83,9 +85,10 @@ class Sampler:
 
     def _first_state(self) -> Arrays:
         """The state of one new session, batch first."""
+        state = {name: array[np.newaxis] for name, array in self._model.initial_state.items()}
         if start := self._model.entries.get("start"):
-            return self._model.runner.run(start.name, self.inputs(start, 1, 1), {}, ())[1]
-        return {name: array[np.newaxis] for name, array in self._model.initial_state.items()}
+            state |= self._model.runner.run(start.name, self.inputs(start, 1, 1), {}, ())[1]
+        return state
 
     def _values(self, entry: EntrySpec, tensor: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
         if self._model.kind == "question_answering":

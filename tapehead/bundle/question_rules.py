@@ -19,6 +19,7 @@ def check_question_answering(manifest: Manifest) -> None:
         raise BundleError("question_answering: expected for MODEL_KIND_QUESTION_ANSWERING")
     rules = manifest.question_answering
     _check_bounds(rules)
+    _check_memory(rules)
     _check_words("words", rules.words)
     _check_words("answers", rules.answers)
     if not 0 <= rules.unknown_word_id < len(rules.words):
@@ -34,12 +35,31 @@ def check_question_answering(manifest: Manifest) -> None:
 def _check_bounds(rules: QuestionAnswering) -> None:
     for name, got, limit in (
         ("sentence_words", rules.sentence_words, limits.MAX_SENTENCE_WORDS),
-        ("memory_sentences", rules.memory_sentences, limits.MAX_MEMORY_SENTENCES),
         ("words", len(rules.words), limits.MAX_WORDS),
         ("answers", len(rules.answers), limits.MAX_WORDS),
     ):
         if not 1 <= got <= limit:
             raise BundleError(f"question_answering {name}: expected 1 to {limit}, got {got}")
+
+
+def _check_memory(rules: QuestionAnswering) -> None:
+    limit = limits.MAX_MEMORY_SENTENCES
+    if rules.story_overflow != QuestionAnswering.STORY_OVERFLOW_ABSORB:
+        if not 1 <= rules.memory_sentences <= limit:
+            raise BundleError(
+                f"question_answering memory_sentences: expected 1 to {limit}, got {rules.memory_sentences}"
+            )
+        return
+    if rules.memory_sentences:
+        raise BundleError(
+            "question_answering memory_sentences: expected none for STORY_OVERFLOW_ABSORB, which takes in any number "
+            f"of sentences, got {rules.memory_sentences}"
+        )
+    if rules.attention_output and rules.attention_columns != QuestionAnswering.ATTENTION_COLUMNS_SLOTS:
+        raise BundleError(
+            "question_answering attention_columns: expected ATTENTION_COLUMNS_SLOTS for STORY_OVERFLOW_ABSORB: such a "
+            "memory keeps no sentence that a weight could belong to"
+        )
 
 
 def _check_words(where: str, words: Sequence[str]) -> None:
@@ -74,7 +94,7 @@ def _check_answers(entry: Entry, rules: QuestionAnswering) -> None:
         attention = _output(entry, rules.attention_output, "attention_output")
         if len(attention.shape) != 2:
             raise BundleError(
-                f"entry {entry.name!r} output {attention.name!r}: expected [hops, sentences], "
+                f"entry {entry.name!r} output {attention.name!r}: expected [hops, columns], "
                 f"got shape {list(attention.shape)}"
             )
 

@@ -31,7 +31,7 @@ def ask(
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Answer a question about a story, and show which sentences the model looked at."""
+    """Answer a question about a story, and show where the model looked: at which sentences, or slots of its memory."""
     if (story is None) == (session is None):
         raise typer.BadParameter("expected either --story or --session")
     with connect(server) as client:
@@ -111,8 +111,10 @@ def _show(answer: Answer, sentences: list[str] | None) -> None:
     if answer.forgotten_sentence_count:
         out.print(f"Forgotten, because the memory was full: the oldest {answer.forgotten_sentence_count} sentence(s).")
     if answer.hops:
-        if sentences is None:  # the server keeps what the model made of the sentences, not their text
-            count = max(map(len, answer.hops))
+        count = max(map(len, answer.hops))
+        if answer.has_slots:
+            sentences = [f"slot {index + 1}" for index in range(count)]
+        elif sentences is None:  # the server keeps what the model made of the sentences, not their text
             sentences = [f"sentence {answer.step - count + 1 + index}" for index in range(count)]
         out.print()
         out.print(render.attention(sentences, answer.hops), markup=False)

@@ -35,6 +35,7 @@ from tapehead.v1 import (
     session_service_pb2_grpc,
     tensor_pb2,
 )
+from tapehead.v1.manifest_pb2 import QuestionAnswering
 from tapehead.v1.session_service_pb2 import StepError, StepResult, StreamStepsRequest, StreamStepsResponse
 
 FLOAT = tensor_pb2.DATA_TYPE_FLOAT32
@@ -402,6 +403,11 @@ class FakeServer(
             model_id="echo-qa",
             model_version=1,
             step=step,
+            attention_columns=(
+                QuestionAnswering.ATTENTION_COLUMNS_SLOTS
+                if request.model_id == "slot-qa"
+                else QuestionAnswering.ATTENTION_COLUMNS_SENTENCES
+            ),
         )
 
     async def ListModels(self, request, context):

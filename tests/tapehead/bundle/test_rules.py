@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tapehead.bundle import BundleError, check_manifest, read_manifest
-from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, ModelKind, Probe
+from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, ModelKind, Probe, QuestionAnswering
 from tapehead.v1.tensor_pb2 import DataType
 from tests.bundles import write_accumulator, write_tiny_qa
 
@@ -67,6 +67,11 @@ def test_a_faulty_sequence_manifest_is_refused(
         check_manifest(accumulator)
 
 
+def absorb(manifest: Manifest, memory_sentences: int = 0) -> None:
+    manifest.question_answering.story_overflow = QuestionAnswering.STORY_OVERFLOW_ABSORB
+    manifest.question_answering.memory_sentences = memory_sentences
+
+
 QUESTION_FAULTS: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "no words": (lambda m: m.ClearField("question_answering"), "question_answering: expected"),
     "word twice": (lambda m: m.question_answering.words.append("mary"), "'mary' is there twice"),
@@ -78,6 +83,15 @@ QUESTION_FAULTS: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "length type": (lambda m: setattr(m.question_answering, "length_state", "memory"), "one int64"),
     "probabilities": (lambda m: setattr(m.question_answering, "probabilities_output", "p"), "'p' is not an output"),
     "attention": (lambda m: setattr(m.question_answering, "attention_output", "probabilities"), "hops"),
+    "no memory": (lambda m: setattr(m.question_answering, "memory_sentences", 0), "memory_sentences: expected 1 to"),
+    "bounded absorption": (
+        lambda m: absorb(m, memory_sentences=8),
+        "memory_sentences: expected none for STORY_OVERFLOW_ABSORB",
+    ),
+    "sentences after absorption": (
+        lambda m: absorb(m),
+        "attention_columns: expected ATTENTION_COLUMNS_SLOTS",
+    ),
     "tell without ask": (lambda m: m.entries.pop(1), "'tell' and 'ask'"),
     "input": (lambda m: setattr(m.entries[0].inputs[0], "name", "words"), "expected the inputs"),
 }
@@ -89,6 +103,17 @@ def test_a_faulty_question_manifest_is_refused(tiny_qa: Manifest, spoil: Callabl
 
     with pytest.raises(BundleError, match=message):
         check_manifest(tiny_qa)
+
+
+def test_a_memory_that_absorbs_shows_slots_or_nothing(tiny_qa: Manifest):
+    absorb(tiny_qa)
+    rules = tiny_qa.question_answering
+
+    rules.attention_columns = QuestionAnswering.ATTENTION_COLUMNS_SLOTS
+    check_manifest(tiny_qa)
+    rules.ClearField("attention_columns")
+    rules.ClearField("attention_output")
+    check_manifest(tiny_qa)
 
 
 def test_a_model_that_only_answers_whole_stories_needs_no_state(tiny_qa: Manifest):

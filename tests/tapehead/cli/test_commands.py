@@ -60,6 +60,15 @@ class TestQuestions:
         assert answer["ranked"][0] == {"text": "home", "probability": 0.75}
         assert answer["hops"] == [[0.0, 1.0], [1.0, 0.0]]
 
+    def test_slots_of_a_memory_are_not_passed_off_as_sentences(self, shell: Shell):
+        question = ("ask", "--story", "-", "--model", "slot-qa", "Where is John?")
+        shown = shell(*question, stdin=STORY).stdout
+
+        assert "slot 1" in shown
+        assert "slot 2" in shown
+        assert "Mary went" not in shown
+        assert shell.json(*question, stdin=STORY)[0]["has_slots"] is True
+
     def test_tell_and_ask_a_session(self, shell: Shell):
         told = shell("tell", "--session", "tale", "--model", "echo-qa", "Mary went home", "John went xyzzy")
         assert "'tale' was told 2 and has 2 sentences." in told.stdout
