@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tapehead.v1 import question_service_pb2 as pb
+from tapehead.v1.manifest_pb2 import QuestionAnswering
 
 from ..engine.calls import Calls
 from ..errors import InvalidField
@@ -92,9 +93,8 @@ class QuestionService:
         model = await self._calls.model_of(key, incarnation)
         question = TextCodec(model, self._limits).sentence(request.question, "question")
         asked = await self._calls.ask_session(key, incarnation, question.ids, minimum_step=request.minimum_step)
-        memory = model.manifest.question_answering.memory_sentences
-        remembered = min(asked.told, memory)
-        return _response(model, asked, count, question.unknown, asked.told - remembered, remembered=remembered)
+        forgotten = forgotten_sentences(asked.told, model.manifest.question_answering)
+        return _response(model, asked, count, question.unknown, forgotten, remembered=asked.told - forgotten)
 
 
 def _answer_count(asked: int) -> int:
@@ -112,7 +112,8 @@ def _response(
     return pb.AskResponse(
         answers=[pb.RankedAnswer(text=rules.answers[i], probability=float(probabilities[i])) for i in best],
         unknown_words=unknown,
-        hops=_hops(asked, rules.attention_output, remembered),
+        hops=_hops(asked, rules, remembered),
+        attention_columns=rules.attention_columns or QuestionAnswering.ATTENTION_COLUMNS_SENTENCES,
         model_id=model.model_id,
         model_version=model.version,
         step=asked.step,
@@ -120,9 +121,14 @@ def _response(
     )
 
 
-def _hops(asked: Asked, output: str, remembered: int) -> list[pb.HopAttention]:
-    """Returns each hop's weights over what is remembered; the newest sentence is last, empty memory is left out."""
-    attention = asked.outputs.get(output)
+def _hops(asked: Asked, rules: QuestionAnswering, remembered: int) -> list[pb.HopAttention]:
+    """Returns each hop's weights over what is remembered; the newest sentence is last, empty memory is left out.
+
+    Slots of a memory that keeps no sentence apart are all given, in the model's order.
+    """
+    attention = asked.outputs.get(rules.attention_output)
     if attention is None:
         return []
+    if rules.attention_columns == QuestionAnswering.ATTENTION_COLUMNS_SLOTS:
+        return [pb.HopAttention(weights=hop) for hop in attention]
     return [pb.HopAttention(weights=hop[len(hop) - remembered :]) for hop in attention]

@@ -205,7 +205,10 @@ class Calls:
 def _is_bounded_story(live: LiveSession, message: StepMessage) -> bool:
     """Whether these are sentences for a model that forgets nothing, and so has room for only so many."""
     overflow = live.model.manifest.question_answering.story_overflow
-    return message.entry == TELL and overflow != QuestionAnswering.STORY_OVERFLOW_FORGET_OLDEST
+    return message.entry == TELL and overflow not in (
+        QuestionAnswering.STORY_OVERFLOW_FORGET_OLDEST,
+        QuestionAnswering.STORY_OVERFLOW_ABSORB,
+    )
 
 
 def _check_room(live: LiveSession, message: StepMessage) -> None:

@@ -14,6 +14,10 @@ from tapehead.v1.manifest_pb2 import QuestionAnswering
 from tests.service.api.conftest import Served, info_of
 from tests.service.api.fakes import INCARNATION, SUM, question_model
 
+ABSORBS = question_model(
+    story_overflow=QuestionAnswering.STORY_OVERFLOW_ABSORB,
+    attention_columns=QuestionAnswering.ATTENTION_COLUMNS_SLOTS,
+)
 STORY = ["Mary went to the kitchen.", "Mary went to the garden."]
 FORGETS = question_model(
     story_overflow=QuestionAnswering.STORY_OVERFLOW_FORGET_OLDEST, unknown_words=QuestionAnswering.UNKNOWN_WORDS_ALLOW
@@ -48,6 +52,7 @@ async def test_answers_are_ranked_and_hops_name_the_sentences(served: Served) ->
 
     assert [(a.text, round(a.probability, 5)) for a in response.answers] == [("garden", 0.7), ("office", 0.2)]
     assert [list(hop.weights) for hop in response.hops] == [[0, 1], [2, 3]]
+    assert response.attention_columns == QuestionAnswering.ATTENTION_COLUMNS_SENTENCES
     assert (response.model_id, response.model_version, response.step) == ("qa", 1, 0)
     assert np.asarray(story).tolist() == [[1, 2, 3, 4, 5, 0], [1, 2, 3, 4, 6, 0]]
     assert np.asarray(question).tolist() == [7, 8, 1, 0, 0, 0]
@@ -123,6 +128,21 @@ async def test_a_session_that_outgrew_the_memory_says_so(served: Served) -> None
 
     assert response.forgotten_sentence_count == 2
     assert [list(hop.weights) for hop in response.hops] == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("models", [ABSORBS], indirect=True)
+async def test_a_memory_that_absorbs_forgets_no_sentence_and_shows_its_slots(served: Served) -> None:
+    served.calls.model = ABSORBS
+    served.calls.asked = asked(2, step=5000, told=5000)
+    of_session = await served.questions.Ask(pb.AskRequest(session_id="s", question="where is mary"))
+    served.calls.asked = asked(2)
+    of_story = await served.questions.Ask(ask(["Mary went."] * 7))
+
+    for response in (of_session, of_story):
+        assert response.forgotten_sentence_count == 0
+        assert [list(hop.weights) for hop in response.hops] == [[0, 1], [2, 3]]
+        assert response.attention_columns == QuestionAnswering.ATTENTION_COLUMNS_SLOTS
+    assert np.asarray(served.calls.questions[1][1]).shape == (7, 6)
 
 
 async def test_a_session_that_was_told_nothing_has_nothing_to_look_at(served: Served) -> None:
