@@ -23,6 +23,8 @@ Call = tuple[str, dict[str, Array]]  # an entry's name and its inputs, without b
 FAMILIES = {
     "sequences": "training.tasks.sequences",
     "babi": "training.tasks.babi",
+    "captions": "training.tasks.captions",
+    "translation": "training.tasks.translation",
 }
 
 
