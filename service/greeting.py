@@ -97,7 +97,10 @@ def _question_lines(model: Model, addresses: Addresses, server: str) -> list[str
 
 
 def _step_lines(model: Model, server: str, connect: str) -> list[str]:
-    spec = model.entries["step"].inputs[0]
+    inputs = model.entries["step"].inputs
+    if len(inputs) != 1 or model.constants or "start" in model.entries:
+        return [f"  tapehead models show {model.model_id}{server}", ""]
+    spec = inputs[0]
     shape = (5, *(1 if length < 0 else length for length in spec.shape))
     lines = [f"  tapehead stream {model.model_id} --copy 20{server}", ""] if model.model_id == "ntm-copy" else []
     return [

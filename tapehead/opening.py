@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from tapehead.errors import TensorMismatch
 from tapehead.results import durability_number
 from tapehead.resume import StepLog
 from tapehead.resume_token import ResumeToken
+from tapehead.signature import Signature
+from tapehead.tensors import cast, to_message
 from tapehead.v1.session_service_pb2 import CreateSessionRequest, StreamOpen
 
 
@@ -52,11 +55,28 @@ class Opening:
     outputs: Sequence[str] = ()
     durable_token: bool = False
     strict_fingerprint: bool = False
+    start: Mapping[str, object] = field(default_factory=dict)  # inputs of the model's entry `start`
+    constants: Mapping[str, object] = field(default_factory=dict)
     client_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
         if not self.session_id and self.create is None and self.resume is None:
             raise ValueError("session: expected a model, a session_id or a token to resume from")
+
+    def complete(self, signature: Signature) -> None:
+        """Puts what the session is given once into the creation, in the types of the model."""
+        if self.create is None or self.create.constants or self.create.start_inputs:
+            return
+        for values, dtypes, into, role in (
+            (self.constants, signature.constants, self.create.constants, "constants"),
+            (self.start, signature.start, self.create.start_inputs, "start inputs"),
+        ):
+            if unknown := sorted(values.keys() - dtypes.keys()):
+                expected = ", ".join(dtypes) or "none"
+                raise TensorMismatch(
+                    f"model '{signature.model_id}' takes the {role} {expected}; got {', '.join(unknown)}"
+                )
+            into.extend(to_message(name, cast(name, value, dtypes[name])) for name, value in values.items())
 
     def message(self, log: StepLog) -> StreamOpen:
         """The first message of the next stream. Once an incarnation is known, nothing is ever created."""

@@ -59,6 +59,10 @@ class Session(Standing):
         self._signature: Signature | None = None
 
     async def __aenter__(self) -> Session:
+        if self._opening.start or self._opening.constants:
+            create = self._opening.create
+            if create is not None:
+                self._opening.complete(await self._client.signature(create.model_id, create.model_version))
         await self.steps.open()
         try:
             info = self.info
@@ -81,19 +85,23 @@ class Session(Standing):
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    async def step(self, inputs: object, *, outputs: Sequence[str] = ()) -> StepResult:
+    async def step(self, inputs: object = None, *, outputs: Sequence[str] = ()) -> StepResult:
         """Takes one step.
 
         `inputs` is what numpy can turn into the model's step input, or a dict of that by input name where there are
-        several. `outputs` names the outputs wanted (inspection outputs too); the session's, or the model's plain ones,
-        if empty. A server without room for the step is waited for; after the client's `reconnect_timeout` OverCapacity
-        is raised. A step that raises changed nothing, unless the error is OutcomeUnknown or SessionClosed; the next
-        step then has the same number. A cancelled step may have been taken, and its answer is dropped.
+        several, or nothing where there is none. `outputs` names the outputs wanted (inspection outputs too); the
+        session's, or the model's plain ones, if empty. A server without room for the step is waited for; after the
+        client's `reconnect_timeout` OverCapacity is raised. A step that raises changed nothing, unless the error is
+        OutcomeUnknown or SessionClosed; the next step then has the same number. A cancelled step may have been taken,
+        and its answer is dropped.
         """
         return await self._take(self._prepare(inputs, False, outputs))
 
     async def chunk(self, inputs: object, *, outputs: Sequence[str] = ()) -> StepResult:
-        """Takes as many steps as the inputs' leading axis is long, in one message and one commit."""
+        """Takes as many steps as the inputs' leading axis is long, in one message and one commit.
+
+        Of a model whose steps have no inputs, `inputs` is the number of steps.
+        """
         return await self._take(self._prepare(inputs, True, outputs))
 
     async def stream(
@@ -157,8 +165,9 @@ class Session(Standing):
     def _prepare(self, inputs: object, is_chunk: bool, outputs: Sequence[str]) -> _Step:
         if self._signature is None:
             raise SessionClosed("the session is not open: use it in a `with` block")
-        arrays = self._signature.arrays(inputs)
-        step_count = length(arrays) if is_chunk else 0
+        is_count = is_chunk and isinstance(inputs, int) and not self._signature.dtypes
+        arrays = self._signature.arrays(None if is_count else inputs)
+        step_count = (int(inputs) if is_count else length(arrays)) if is_chunk else 0  # type: ignore[call-overload]
         digest = step_hash(step_count, arrays, outputs or self._opening.outputs)
         return _Step(step_count, [to_message(name, array) for name, array in arrays.items()], outputs, digest)
 

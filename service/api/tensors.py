@@ -12,7 +12,8 @@ from tapehead.bundle import datatype_of
 from tapehead.v1.tensor_pb2 import DataType, Tensor
 
 from ..errors import DtypeMismatch, InvalidField, MalformedMessage, NonFiniteInput, ShapeMismatch
-from ..hosting.model import EntrySpec, TensorSpec
+from ..hosting.model import EntrySpec, Model, TensorSpec
+from ..sessions.constants import Constants, Given
 
 Arrays = dict[str, np.ndarray]
 
@@ -20,7 +21,17 @@ Arrays = dict[str, np.ndarray]
 _datatype_of = cache(datatype_of)
 
 
-def decode_inputs(entry: EntrySpec, tensors: Sequence[Tensor], step_count: int) -> Arrays:
+def decode_given(model: Model, constants: Sequence[Tensor], start_inputs: Sequence[Tensor]) -> Given:
+    """Returns what a new session of `model` is given. Raises one of the InvalidInput errors, which names the tensor."""
+    fixed = EntrySpec("constants", model.constants, (), reads_state=False, writes_state=False)
+    nothing = EntrySpec("start", (), (), reads_state=False, writes_state=True)
+    return Given(
+        Constants.of(decode_inputs(fixed, constants, 0, "constants")),
+        decode_inputs(model.entries.get("start", nothing), start_inputs, 0, "start_inputs"),
+    )
+
+
+def decode_inputs(entry: EntrySpec, tensors: Sequence[Tensor], step_count: int, field: str = "inputs") -> Arrays:
     """Returns the inputs of `entry` by name, each of its own shape, behind an axis of `step_count` if that is not 0.
 
     Arrays of raw tensors are read-only views of the message's bytes. Raises one of the InvalidInput errors, which names
@@ -30,13 +41,13 @@ def decode_inputs(entry: EntrySpec, tensors: Sequence[Tensor], step_count: int) 
         raise InvalidField("step_count", "0, or the length of the leading axis", step_count)
     arrays: Arrays = {}
     for tensor in tensors:
-        spec = _spec_of(tensor.name, entry)
+        spec = _spec_of(tensor.name, entry, field)
         if tensor.name in arrays:
-            raise InvalidField("inputs", "each tensor once", f"'{tensor.name}' twice")
+            raise InvalidField(field, "each tensor once", f"'{tensor.name}' twice")
         arrays[tensor.name] = _decode(tensor, spec, step_count)
     if len(arrays) != len(entry.inputs):
         missing = next(spec.name for spec in entry.inputs if spec.name not in arrays)
-        raise InvalidField("inputs", f"a tensor named '{missing}'", _names(tensors) or "none")
+        raise InvalidField(field, f"a tensor named '{missing}'", _names(tensors) or "none")
     return arrays
 
 
@@ -81,11 +92,12 @@ def encode_outputs(arrays: Mapping[str, np.ndarray], as_lists: bool, into: Seque
             tensor.integers.values.extend(array.astype(np.int64).ravel().tolist())
 
 
-def _spec_of(name: str, entry: EntrySpec) -> TensorSpec:
+def _spec_of(name: str, entry: EntrySpec, field: str) -> TensorSpec:
     for spec in entry.inputs:
         if spec.name == name:
             return spec
-    raise InvalidField("inputs", f"only {', '.join(spec.name for spec in entry.inputs)}", f"a tensor named '{name}'")
+    known = ", ".join(spec.name for spec in entry.inputs)
+    raise InvalidField(field, f"only {known}" if known else "none for this model", f"a tensor named '{name}'")
 
 
 def _decode(tensor: Tensor, spec: TensorSpec, step_count: int) -> np.ndarray:

@@ -11,9 +11,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tapehead.v1 import session_pb2, session_service_pb2
 
 from ..errors import InvalidField
+from ..sessions.constants import Constants
 from ..sessions.identity import CreateSpec
 from ..sessions.states import kept_steps
 from ..store.base import Durability, Head
+from .tensors import decode_given, encode_outputs
 
 _INCARNATION_DIGITS = 32
 
@@ -21,7 +23,7 @@ _INCARNATION_DIGITS = 32
 def session_view(session_id: str, head: Head, *, is_attached: bool, durability: Durability) -> session_pb2.Session:
     """Returns the message that describes a session."""
     state = session_pb2.Session.STATE_ATTACHED if is_attached else session_pb2.Session.STATE_PARKED
-    return session_pb2.Session(
+    view = session_pb2.Session(
         session_id=session_id,
         incarnation=head.incarnation.hex(),
         model_id=head.birth.model_id,
@@ -41,6 +43,8 @@ def session_view(session_id: str, head: Head, *, is_attached: bool, durability: 
         expire_time=timestamp(head.expire_time),
         kept_steps=kept_steps(head),
     )
+    encode_outputs(Constants.read(head.birth.constants).arrays, True, view.constants)  # lists, which people can read
+    return view
 
 
 def durability_view(durability: Durability) -> session_pb2.Durability:
@@ -83,6 +87,7 @@ def create_spec(request: session_service_pb2.CreateSessionRequest) -> CreateSpec
         ttl=_seconds(request.ttl),
         keep_every=request.keep_every,
         keep_most=request.keep_most,
+        given=lambda model: decode_given(model, request.constants, request.start_inputs),
     )
 
 

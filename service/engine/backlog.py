@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 
 from ..errors import StepGap
 from ..hosting.model import Model
 from ..sessions.live import GoAgain, LiveSession
-from .pools import Pool
+from .pools import GrowingPool, Pool
 from .scheduler import Scheduler
 from .work import Stage, StepWork, Work
 
@@ -18,21 +19,26 @@ class Backlog:
 
     def __init__(self) -> None:
         self._scheduler: Scheduler[Work] = Scheduler()
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self._pools: dict[tuple[str, int], Pool | GrowingPool] = {}
         self._ready = asyncio.Event()  # something waits for its turn
         self._empty = asyncio.Event()  # everything accepted is settled
         self._empty.set()
         self.steps = 0  # accepted and not settled
+        self._steps_of: defaultdict[str, int] = defaultdict(int)  # by owner; none is 0
 
     def __repr__(self) -> str:
         return f"<Backlog: {self.steps} steps | {self._scheduler!r}>"
 
-    def pool_of(self, model: Model) -> Pool:
+    def pool_of(self, model: Model) -> Pool | GrowingPool:
         """Where the states of a model's sessions lie."""
         key = (model.model_id, model.version)
         if key not in self._pools:
-            self._pools[key] = Pool(model.state)
+            self._pools[key] = GrowingPool(model.state) if model.grows else Pool(model.state)
         return self._pools[key]
+
+    def steps_of(self, owner: str) -> int:
+        """How many of the steps are one owner's."""
+        return self._steps_of.get(owner, 0)
 
     async def wait_ready(self) -> None:
         """Returns when something waits for its turn."""
@@ -45,6 +51,7 @@ class Backlog:
     def add(self, work: Work) -> None:
         """Counts new work. It must be scheduled when its session has nothing older."""
         self.steps += work.length
+        self._steps_of[work.owner] += work.length
         self._empty.clear()
 
     def schedule(self, work: Work) -> None:
@@ -94,6 +101,9 @@ class Backlog:
             self.pool_of(work.model).free(work.scratch)
             work.scratch = None
         self.steps -= work.length
+        self._steps_of[work.owner] -= work.length
+        if not self._steps_of[work.owner]:
+            del self._steps_of[work.owner]
         if not self.steps:
             self._empty.set()
 

@@ -117,9 +117,10 @@ class Calls:
                 continue
         raise StateConflict(key.session_id)
 
-    async def ask_story(self, model: Model, story: np.ndarray, question: np.ndarray) -> Asked:
+    async def ask_story(self, model: Model, story: np.ndarray, question: np.ndarray, *, owner: str = "") -> Asked:
         """Asks about a whole story: word ids [sentences, words] and [words]."""
-        return await self._answer(self._intake.read(model, "answer", {"story": story, "question": question}, None))
+        inputs = {"story": story, "question": question}
+        return await self._answer(self._intake.read(model, "answer", inputs, None, owner=owner))
 
     async def _step(
         self,

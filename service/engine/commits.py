@@ -78,7 +78,7 @@ class Committer:
     def _commit_of(self, work: StepWork) -> Commit:
         live = work.session
         assert work.scratch is not None
-        work.result = _with_time_axis(work.collected)
+        work.result = _joined(work.collected)
         birth = live.head.birth
         retention = retain(
             live.head.committed_step,
@@ -150,7 +150,8 @@ class Committer:
         self._observer.message_done(work.model.model_id, work.length, queued, work.infer_seconds, seconds)
 
 
-def _with_time_axis(steps: list[Arrays]) -> Arrays:
-    if len(steps) == 1:
-        return {name: array[np.newaxis] for name, array in steps[0].items()}
-    return {name: np.stack([step[name] for step in steps]) for name in steps[0]}
+def _joined(runs: list[Arrays]) -> Arrays:
+    """The outputs of all runs along one time axis."""
+    if len(runs) == 1:
+        return runs[0]
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..clock import Clock
-from ..errors import ModelFailed, ModelNonFinite
+from ..errors import ModelFailed, ModelNonFinite, TooLong
 from ..hosting.model import Model
 from ..sessions.messages import Arrays, Asked
 from ..store.base import Store
@@ -25,9 +25,9 @@ from .commits import Committer
 from .finite import non_finite_rows
 from .intake import Intake
 from .observer import Observer
-from .pools import Pool
+from .pools import GrowingPool, Pool
 from .rate import Rate
-from .work import REWIND, ReadWork, Stage, StepWork, Work
+from .work import REWIND, ReadWork, Stage, StartWork, StepWork, Work
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,15 @@ class EngineStatistics:
 class Engine:
     """Runs accepted work in batches."""
 
-    def __init__(self, store: Store, observer: Observer, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        observer: Observer,
+        clock: Clock,
+        limits: Limits,
+        quota_of: Callable[[str], int] = lambda _owner: 0,
+    ) -> None:
+        """`quota_of` gives the most steps that an owner may have waiting; 0 is no bound."""
         rate = Rate(clock)
         self._observer = observer
         self._clock = clock
@@ -57,9 +65,9 @@ class Engine:
         self._commits: set[asyncio.Task[None]] = set()
         self._compute = ThreadPoolExecutor(1, "tapehead-compute")
         self._batches = self._questions = 0
-        self.intake = Intake(self._backlog, store, rate, observer, clock, limits)
+        self.intake = Intake(self._backlog, store, rate, observer, clock, limits, quota_of)
 
-    def pool_of(self, model: Model) -> Pool:
+    def pool_of(self, model: Model) -> Pool | GrowingPool:
         """Where the states of a model's sessions lie."""
         return self._backlog.pool_of(model)
 
@@ -116,7 +124,7 @@ class Engine:
             return
         seconds = self._clock.monotonic() - started
         self._batches += 1
-        self._observer.batch_run(batch[0].model.model_id, batch[0].entry, len(batch), seconds)
+        self._observer.batch_run(batch[0].model.model_id, batch[0].run_entry, len(batch), seconds)
         finished = self._unstack(batch, outputs, next_state, seconds)
         if finished:
             self._commit(finished)
@@ -128,20 +136,30 @@ class Engine:
         task.add_done_callback(self._commits.discard)
 
     def _stack(self, batch: Sequence[Work]) -> tuple[Arrays, Arrays]:
-        inputs = {name: np.stack([work.inputs[name][work.done_steps] for work in batch]) for name in batch[0].inputs}
+        first = batch[0]
+        if first.run_steps == 1:
+            inputs = {name: np.stack([work.inputs[name][work.done_steps] for work in batch]) for name in first.inputs}
+        else:
+            inputs = {name: np.stack([_next_of(work, name) for work in batch]) for name in first.inputs}
+        for spec in first.model.entries[first.run_entry].constants:
+            value = first.constants[spec.name]  # as every work of the batch has it
+            inputs[spec.name] = np.broadcast_to(value, (len(batch), *value.shape))
         if batch[0].live is None:
             return inputs, {}
         return inputs, self.pool_of(batch[0].model).stack([work.slot for work in batch])
 
     async def _run(self, work: Work, size: int, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
         run = work.model.runner.run
-        if work.model.seconds_per_run(work.entry, size) <= INLINE_SECONDS:
-            return run(work.entry, inputs, state, work.outputs)
+        if work.model.seconds_per_run(work.run_key, size) <= INLINE_SECONDS:
+            return run(work.run_entry, inputs, state, work.outputs)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._compute, run, work.entry, inputs, state, work.outputs)
+        return await loop.run_in_executor(self._compute, run, work.run_entry, inputs, state, work.outputs)
 
     async def _find_culprit(self, batch: Sequence[Work]) -> None:
         """Runs the rows of a failed batch one by one, so that only those that fail alone are failed."""
+        if len(batch) == 1 and batch[0].run_steps > 1:
+            self._retry_step_by_step(batch[0])
+            return
         if len(batch) == 1:
             log.exception("model %s, entry %s: the run failed", batch[0].model.model_id, batch[0].entry)
             self._backlog.abandon(batch[0], ModelFailed(batch[0].model.model_id, batch[0].current_step))
@@ -152,29 +170,63 @@ class Engine:
 
     def _unstack(self, batch: Sequence[Work], outputs: Arrays, next_state: Arrays, seconds: float) -> list[StepWork]:
         """Gives each row its outputs and its next state; returns the messages whose last step this was."""
-        model, entry = batch[0].model, batch[0].model.entries[batch[0].entry]
+        model, entry = batch[0].model, batch[0].model.entries[batch[0].run_entry]
         for row, tensor in non_finite_rows([*entry.outputs, *model.state], {**outputs, **next_state}).items():
-            self._backlog.abandon(batch[row], ModelNonFinite(tensor, batch[row].current_step))
+            if batch[row].run_steps > 1:
+                self._retry_step_by_step(batch[row])
+            else:
+                self._backlog.abandon(batch[row], ModelNonFinite(tensor, batch[row].current_step))
+        if model.grows and next_state:
+            self._refuse_outgrown(batch, next_state)
         rows = [row for row, work in enumerate(batch) if work.stage is Stage.RUNNING]  # those not taken out meanwhile
-        if next_state and rows:
+        steps = [work for work in (batch[row] for row in rows) if isinstance(work, StepWork)]
+        if next_state and steps:
             states = next_state if len(rows) == len(batch) else {name: a[rows] for name, a in next_state.items()}
-            steps = [work for work in (batch[row] for row in rows) if isinstance(work, StepWork)]
             self.pool_of(model).unstack([self._backlog.scratch_of(work) for work in steps], states)
         finished = []
         for row in rows:
             work = batch[row]
-            work.collect({name: array[row] for name, array in outputs.items()}, seconds)
+            if work.run_steps == 1:
+                work.collect({name: array[row : row + 1] for name, array in outputs.items()}, seconds)
+            else:
+                work.collect({name: array[row] for name, array in outputs.items()}, seconds)
             if not work.is_complete:
                 self._backlog.schedule(work)
             elif isinstance(work, StepWork):
                 finished.append(work)
             elif isinstance(work, ReadWork):
                 self._answer(work)
+            elif isinstance(work, StartWork):
+                self._begin(work, {name: np.array(array[row]) for name, array in next_state.items()})
         return finished
+
+    def _retry_step_by_step(self, work: Work) -> None:
+        """A chunk that failed goes again from where it was, one step a run: its error names the step."""
+        if work.stage is Stage.RUNNING:
+            work.go_step_by_step()
+            self._backlog.schedule(work)
+
+    def _refuse_outgrown(self, batch: Sequence[Work], next_state: Arrays) -> None:
+        for tensor in (tensor for tensor in batch[0].model.state if tensor.name in next_state):
+            outgrown = tensor.too_long(next_state[tensor.name].shape[1:])
+            for work in batch if outgrown else ():
+                assert outgrown
+                self._backlog.abandon(work, TooLong(f"elements along an axis of the state '{tensor.name}'", *outgrown))
+
+    def _begin(self, work: StartWork, state: Arrays) -> None:
+        self._backlog.settle(work)
+        if not work.answer.done():
+            work.answer.set_result(state)
 
     def _answer(self, work: ReadWork) -> None:
         self._backlog.settle(work)
         self._questions += 1
         self._observer.question_done(work.model.model_id, work.started_at - work.submitted_at, work.infer_seconds)
         if not work.answer.done():
-            work.answer.set_result(Asked(work.collected[0], work.seen_step, work.told))
+            outputs = {name: array[0] for name, array in work.collected[0].items()}
+            work.answer.set_result(Asked(outputs, work.seen_step, work.told))
+
+
+def _next_of(work: Work, name: str) -> np.ndarray:
+    """What the next run takes of an input, [steps, ...]."""
+    return work.inputs[name][work.done_steps : work.done_steps + work.run_steps]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,29 +13,39 @@ from ..errors import AnswerReleased, TapeheadError
 from ..hosting.model import Model
 from ..sessions.answers import decode_answer
 from ..sessions.attachment import Attachment, refusal
+from ..sessions.constants import Constants
 from ..sessions.live import GoAgain, LiveSession, PendingWork
 from ..sessions.messages import Arrays, StepAnswer, StepMessage
 from ..sessions.session import Accept, InFlight, Span, Stored
 from ..store.base import Store
-from .admission import Limits, admit
+from .admission import Limits, Share, admit
 from .backlog import Backlog
 from .observer import Observer
 from .rate import Rate
-from .work import ReadWork, StepWork
+from .work import ReadWork, StartWork, StepWork
 
 
 class Intake:
     """The engine's front: decides at once, without waiting, what becomes of a message."""
 
     def __init__(
-        self, backlog: Backlog, store: Store, rate: Rate, observer: Observer, clock: Clock, limits: Limits
+        self,
+        backlog: Backlog,
+        store: Store,
+        rate: Rate,
+        observer: Observer,
+        clock: Clock,
+        limits: Limits,
+        quota_of: Callable[[str], int],
     ) -> None:
+        """`quota_of` gives the most steps that an owner may have waiting; 0 is no bound."""
         self._backlog = backlog
         self._store = store
         self._rate = rate
         self._observer = observer
         self._clock = clock
         self._limits = limits
+        self._quota_of = quota_of
         self.replayed_answers = 0
 
     def submit(self, live: LiveSession, message: StepMessage, origin: Attachment) -> Awaitable[StepAnswer]:
@@ -55,8 +65,8 @@ class Intake:
     def accept(
         self, live: LiveSession, message: StepMessage, span: Span, *, origin: Attachment | None, client_id: str
     ) -> StepWork:
-        """Takes in what the table accepted. Raises OverCapacity, changing nothing."""
-        admit(self._backlog.steps, message.length, self._rate.per_second(), self._limits)
+        """Takes in what the table accepted. Raises OverCapacity, QuotaExceeded, changing nothing."""
+        self._admit(live.key.owner, message.length)
         live.rules.accept(span)
         work = StepWork(
             live,
@@ -65,7 +75,7 @@ class Intake:
             origin=origin,
             client_id=client_id,
             now=self._clock.monotonic(),
-            batch_limit=min(live.model.max_batch_of(message.entry), self._limits.max_batch),
+            max_batch=self._limits.max_batch,
             abandon=self._backlog.abandon,
         )
         live.works.append(work)
@@ -74,24 +84,51 @@ class Intake:
             self._backlog.schedule(work)
         return work
 
-    def read(self, model: Model, entry: str, inputs: Arrays, live: LiveSession | None) -> ReadWork:
-        """Takes in a question, about a session's committed state or about its inputs alone. Raises OverCapacity."""
-        admit(self._backlog.steps, 1, self._rate.per_second(), self._limits)
+    def read(self, model: Model, entry: str, inputs: Arrays, live: LiveSession | None, *, owner: str = "") -> ReadWork:
+        """Takes in a question, about a session's committed state or, of `owner`, about its inputs alone.
+
+        Raises OverCapacity, QuotaExceeded.
+        """
+        self._admit(owner if live is None else live.key.owner, 1)
         work = ReadWork(
             model,
             entry,
             {name: array[np.newaxis] for name, array in inputs.items()},
             model.default_outputs(entry),
             now=self._clock.monotonic(),
-            batch_limit=min(model.max_batch_of(entry), self._limits.max_batch),
+            max_batch=self._limits.max_batch,
             live=live,
+            owner=owner,
         )
         self._backlog.add(work)
         self._backlog.schedule(work)
         return work
 
-    def withdraw(self, work: ReadWork) -> None:
-        """Takes out a question that nobody waits for any more."""
+    def _admit(self, owner: str, steps: int) -> None:
+        """Owners without a name are everybody, where nobody has to say who they are: there is nobody to share with."""
+        share = Share(self._backlog.steps_of(owner), self._quota_of(owner)) if owner else None
+        admit(self._backlog.steps, steps, self._rate.per_second(), self._limits, share)
+
+    async def begin(self, model: Model, inputs: Arrays, constants: Constants, *, owner: str) -> Arrays:
+        """Runs the entry `start` for a session that is not there yet; returns its first state, without batch axis.
+
+        Raises OverCapacity, QuotaExceeded, and ModelFailed or ModelNonFinite at step 0.
+        """
+        self._admit(owner, 1)
+        rows = {name: array[np.newaxis] for name, array in inputs.items()}
+        work = StartWork(
+            model, rows, constants, now=self._clock.monotonic(), max_batch=self._limits.max_batch, owner=owner
+        )
+        self._backlog.add(work)
+        self._backlog.schedule(work)
+        try:
+            return await asyncio.shield(work.answer)
+        except asyncio.CancelledError:
+            self.withdraw(work)
+            raise
+
+    def withdraw(self, work: ReadWork | StartWork) -> None:
+        """Takes out what nobody waits for any more."""
         self._backlog.abandon(work, GoAgain())
 
     async def repeat_in_flight(self, model: Model, original: PendingWork) -> StepAnswer:

@@ -71,9 +71,59 @@ class Pool:
     def unstack(self, slots: Sequence[int], batch: Mapping[str, Array]) -> None:
         """Copies the rows of a batch into slots."""
         for name, pool in zip(self._names, self._arrays, strict=True):
-            pool[slots] = batch[name]
+            rows = batch[name]
+            if rows.shape[1:] != pool.shape[1:]:  # else numpy would stretch what can be stretched
+                raise ValueError(f"state {name!r}: expected {list(pool.shape[1:])}, got {list(rows.shape[1:])}")
+            pool[slots] = rows
 
     def _grow(self) -> None:
         self._free.extend(range(self._capacity, 2 * self._capacity))
         self._arrays = [np.concatenate([pool, np.zeros_like(pool)]) for pool in self._arrays]
         self._capacity *= 2
+
+
+class GrowingPool:
+    """As `Pool`, for a model whose state gets longer: a slot holds arrays of its own, and a batch is one row."""
+
+    def __init__(self, tensors: Sequence[TensorLike]) -> None:
+        self._names = [tensor.name for tensor in tensors]
+        self._rows: list[list[Array]] = []
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        """How many slots are taken."""
+        return len(self._rows) - len(self._free)
+
+    def take(self) -> int:
+        """Reserves a slot, which must be filled before it is read."""
+        if not self._free:
+            self._rows.append([])
+            return len(self._rows) - 1
+        return self._free.pop()
+
+    def free(self, slot: int) -> None:
+        """Gives a slot back, and its memory."""
+        self._rows[slot] = []
+        self._free.append(slot)
+
+    def write(self, slot: int, arrays: Sequence[Array]) -> None:
+        """Fills a slot, in the order of the tensors."""
+        self._rows[slot] = list(arrays)
+
+    def row(self, slot: int) -> list[Array]:
+        """The content of a slot, in the order of the tensors."""
+        return self._rows[slot]
+
+    def value(self, slot: int, name: str) -> Array:
+        """A copy of one tensor of a slot."""
+        return np.array(self._rows[slot][self._names.index(name)])
+
+    def stack(self, slots: Sequence[int]) -> dict[str, Array]:
+        """One slot as a batch of one."""
+        [slot] = slots
+        return {name: array[np.newaxis] for name, array in zip(self._names, self._rows[slot], strict=True)}
+
+    def unstack(self, slots: Sequence[int], batch: Mapping[str, Array]) -> None:
+        """Takes a batch of one into a slot."""
+        [slot] = slots
+        self._rows[slot] = [batch[name][0] for name in self._names]

@@ -7,14 +7,18 @@ from collections.abc import Callable, Hashable
 from enum import Enum, auto
 from typing import TypeVar
 
-from ..hosting.model import Model
+from tapehead.bundle import CHUNK
+
+from ..hosting.model import Model, chunk_key
 from ..sessions.attachment import Attachment
+from ..sessions.constants import NO_CONSTANTS, Constants
 from ..sessions.live import LiveSession
 from ..sessions.messages import Arrays, Asked, StepAnswer, StepMessage
 from ..sessions.session import Span
 
 Answered = TypeVar("Answered")
 
+STEP, START = "step", "start"
 REWIND = "rewind"  # the entry of a step that runs nothing: its next state is one that was before
 
 
@@ -39,21 +43,28 @@ class Work:
         *,
         length: int,
         now: float,
-        batch_limit: int,
+        max_batch: int,
         live: LiveSession | None = None,
+        owner: str = "",
+        constants: Constants = NO_CONSTANTS,
     ) -> None:
         self.model = model
+        self.owner = owner if live is None else live.key.owner
         self.entry = entry
         self.inputs = inputs  # each [length, ...]
         self.outputs = outputs
         self.length = length  # steps
         self.live = live
-        self.batch_limit = batch_limit
+        self.constants = constants.arrays if live is None else live.constants.arrays
+        self._max_batch = max_batch
         shapes = tuple(array.shape[1:] for array in inputs.values())
-        self.batch_key: Hashable = (model.model_id, model.version, entry, outputs, shapes)
+        fixed = constants.record if live is None else live.constants.record
+        self._common_key = (model.model_id, model.version, entry, outputs, shapes, fixed)
+        self._is_chunkable = entry == STEP and length > 1
         self.stage = Stage.WAITING
         self.done_steps = 0
-        self.collected: list[Arrays] = []  # the outputs of each step done
+        self.collected: list[Arrays] = []  # the outputs of each run, with a time axis
+        self._choose_run()
         self.submitted_at = now  # seconds, monotonic
         self.started_at = 0.0
         self.infer_seconds = 0.0
@@ -73,16 +84,31 @@ class Work:
     def is_complete(self) -> bool:
         return self.done_steps == self.length
 
+    def _choose_run(self) -> None:
+        """Says what the next run is: as many steps at once as were checked, one if none were."""
+        self.run_steps = self.model.chunk_size(self.length - self.done_steps) if self._is_chunkable else 1
+        self.run_entry = CHUNK if self.run_steps > 1 else self.entry
+        self.run_key = chunk_key(self.run_steps) if self.run_steps > 1 else self.entry
+        self.batch_key: Hashable = (*self._common_key, self.run_steps)
+        self.batch_limit = min(self.model.max_batch_of(self.run_key), self._max_batch)
+
+    def go_step_by_step(self) -> None:
+        """From here on one step a run, so that the one that fails is known by its number."""
+        self._is_chunkable = False
+        self._choose_run()
+
     def begin(self, now: float) -> None:
         """Notes that a run of it begins; `now` is in seconds, monotonic."""
         self.stage = Stage.RUNNING
         self.started_at = self.started_at or now
 
     def collect(self, outputs: Arrays, seconds: float) -> None:
-        """Takes what one step gave, and the run's time."""
+        """Takes what the steps of one run gave, with a time axis, and the run's time."""
         self.collected.append(outputs)
-        self.done_steps += 1
+        self.done_steps += self.run_steps
         self.infer_seconds += seconds
+        if not self.is_complete:
+            self._choose_run()
 
     def end(self, error: Exception) -> None:
         """Gives the error to whoever waits."""
@@ -101,7 +127,7 @@ class StepWork(Work):
         origin: Attachment | None,
         client_id: str,
         now: float,
-        batch_limit: int,
+        max_batch: int,
         abandon: Callable[[Work, Exception], bool],
     ) -> None:
         super().__init__(
@@ -111,7 +137,7 @@ class StepWork(Work):
             message.outputs,
             length=message.length,
             now=now,
-            batch_limit=batch_limit,
+            max_batch=max_batch,
             live=live,
         )
         self.message = message
@@ -155,10 +181,11 @@ class ReadWork(Work):
         outputs: tuple[str, ...],
         *,
         now: float,
-        batch_limit: int,
+        max_batch: int,
         live: LiveSession | None = None,
+        owner: str = "",
     ) -> None:
-        super().__init__(model, entry, inputs, outputs, length=1, now=now, batch_limit=batch_limit, live=live)
+        super().__init__(model, entry, inputs, outputs, length=1, now=now, max_batch=max_batch, live=live, owner=owner)
         self.seen_step = 0
         self.told = 0
         self.answer: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
@@ -169,6 +196,21 @@ class ReadWork(Work):
         if self.live is not None:
             self.seen_step = self.live.rules.committed_step
             self.told = self.live.told
+
+    def end(self, error: Exception) -> None:
+        _end(self.answer, error)
+
+
+class StartWork(Work):
+    """The beginning of a session that is not there yet: start inputs in, its first state out."""
+
+    def __init__(
+        self, model: Model, inputs: Arrays, constants: Constants, *, now: float, max_batch: int, owner: str
+    ) -> None:
+        super().__init__(
+            model, START, inputs, (), length=1, now=now, max_batch=max_batch, owner=owner, constants=constants
+        )
+        self.answer: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
 
     def end(self, error: Exception) -> None:
         _end(self.answer, error)

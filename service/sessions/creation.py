@@ -3,40 +3,68 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Protocol
 
-from ..errors import InvalidField, SessionExists
-from ..hosting.model import Model
+from ..errors import InvalidField, QuotaExceeded, SessionExists
+from ..hosting.model import Model, TensorSpec
 from ..hosting.repository import Repository
 from ..store.base import Applied, Birth, Head, Key, Lost, Store, Tombstone
+from .constants import NOTHING, Constants, Given
 from .identity import CreateSpec, checked, named, request_hash
 from .live import first_state, gone
+from .messages import Arrays
 from .states import state_of
+from .usage import Usage
 
+START = "start"
 DEFAULT_WINDOW = 64  # steps
 DEFAULT_KEEP_MOST = 8  # states
 MAX_WINDOW_BYTES = 16 * 2**20  # of the answers that a session keeps, if all outputs are always asked for
 
 
+class Starter(Protocol):
+    """Runs the entry `start` of a model; the engine."""
+
+    async def begin(self, model: Model, inputs: Arrays, constants: Constants, *, owner: str) -> Arrays:
+        """Returns the first state of a session, without batch axis."""
+
+
 class Creation:
     """Creates sessions; the store decides every race."""
 
-    def __init__(self, store: Store, repository: Repository, *, default_ttl: float) -> None:
+    def __init__(
+        self, store: Store, repository: Repository, usage: Usage, starter: Starter, *, default_ttl: float
+    ) -> None:
         self._store = store
+        self._starter = starter
+        self._usage = usage
         self._repository = repository
         self._default_ttl = default_ttl
 
     async def create(self, owner: str, spec: CreateSpec) -> tuple[Key, Head]:
         """Creates a session at step 0, or returns the one that the same request created before.
 
-        Raises InvalidField, ModelNotFound, SessionExists; SessionNotFound or SessionExpired for a late repeat of a
+        The entry `start`, where the model has one, is run before anything is written. Raises InvalidField,
+        ModelNotFound, SessionExists, and what the run raises; SessionNotFound or SessionExpired for a late repeat of a
         request whose session is gone.
         """
-        request = request_hash(checked(spec))
+        checked(spec)
         if not spec.model_id:
             raise InvalidField("model_id", "the id of a served model", "nothing")
         model = self._repository.get(spec.model_id, spec.model_version)
-        birth = self._birth(model, spec, request)
-        return await self._write(owner, spec, birth, first_state(model))
+        given = _given(model, spec)
+        request = request_hash(spec, given=given.digest)
+        began = START in model.entries
+        birth = replace(self._birth(model, spec, request), constants=given.constants.record, began=began)
+        if not began:
+            return await self._write(owner, spec, birth, first_state(model))
+        again = await self.found_again(owner, spec, request)
+        if again is not None:
+            return again
+        begun = await self._starter.begin(model, given.start_inputs, given.constants, owner=owner)
+        return await self._write(owner, spec, birth, first_state(model, begun))
 
     async def fork(
         self, source: Key, incarnation: bytes | None, step: int | None, spec: CreateSpec
@@ -48,7 +76,7 @@ class Creation:
         """
         about = f"{source.session_id} {incarnation.hex() if incarnation else ''} {'' if step is None else step}"
         request = request_hash(checked(spec), about)
-        again = await self._found_again(source.owner, spec, request)
+        again = await self.found_again(source.owner, spec, request)
         if again is not None:
             return again
         head = await self._store.head(source)
@@ -59,6 +87,7 @@ class Creation:
         record = await state_of(self._store, source, incarnation or head.incarnation, step, model)
         at = record.head.committed_step if step is None else step
         birth = self._birth(model, spec, request, origin_step=at, like=born)
+        birth = replace(birth, constants=born.constants, began=born.began)
         return await self._write(source.owner, spec, birth, record.state)
 
     def _birth(
@@ -82,28 +111,72 @@ class Creation:
         )
 
     async def _write(self, owner: str, spec: CreateSpec, birth: Birth, state: bytes) -> tuple[Key, Head]:
-        is_named = bool(spec.session_id)
+        async def write(key: Key, incarnation: bytes) -> Applied | Lost:
+            outcome = await self._store.create(key, birth, incarnation, state, "")
+            if isinstance(outcome, Lost) and isinstance(outcome.found, Tombstone):
+                require_free(key, spec, birth, outcome.found)
+                return await self._store.replace(key, birth, incarnation, state, "")
+            return outcome
+
+        return await self.place(owner, spec, birth, len(state), write)
+
+    async def place(
+        self,
+        owner: str,
+        spec: CreateSpec,
+        birth: Birth,
+        state_bytes: int,
+        write: Callable[[Key, bytes], Awaitable[Applied | Lost]],
+    ) -> tuple[Key, Head]:
+        """Lets `write` write a new session, under a key and an incarnation that are drawn here, where it has room.
+
+        Returns the session that the same request created before, if that is what is there. Raises SessionExists,
+        QuotaExceeded, TooLong.
+        """
         key = Key(owner, named(owner, spec).session_id)
-        incarnation = secrets.token_bytes(16)
-        outcome = await self._store.create(key, birth, incarnation, state, "")
-        if isinstance(outcome, Lost) and isinstance(outcome.found, Tombstone):
-            # An id that follows from its request is never made again, nor is what this very request made.
-            if not is_named or (birth.request_hash and outcome.found.request_hash == birth.request_hash):
-                raise gone(key.session_id, outcome.found)
-            outcome = await self._store.replace(key, birth, incarnation, state, "")
+        outcome: Applied | Lost
+        try:
+            async with self._usage.room(owner, birth, state_bytes) as room:
+                outcome = await write(key, secrets.token_bytes(16))
+                if isinstance(outcome, Applied):
+                    room.keep()
+        except QuotaExceeded:
+            outcome = Lost(await self._store.head(key))  # a repeat needs no room
+            if not isinstance(outcome.found, Head):
+                raise
         if isinstance(outcome, Applied):
             return key, outcome.head
         if isinstance(outcome.found, Head) and _is_repeat(outcome.found, birth.request_hash):
             return key, outcome.found
         raise SessionExists(key.session_id)
 
-    async def _found_again(self, owner: str, spec: CreateSpec, request: bytes) -> tuple[Key, Head] | None:
+    async def found_again(self, owner: str, spec: CreateSpec, request: bytes) -> tuple[Key, Head] | None:
         """The session that the same request made before, which may outlive what it was made from."""
         if not request:
             return None
         key = Key(owner, named(owner, spec).session_id)
         found = await self._store.head(key)
         return (key, found) if isinstance(found, Head) and _is_repeat(found, request) else None
+
+
+def _given(model: Model, spec: CreateSpec) -> Given:
+    if spec.given is not None:
+        return spec.given(model)
+    for field, wanted in (("constants", model.constants), ("start_inputs", _start_inputs(model))):
+        if wanted:
+            raise InvalidField(field, ", ".join(tensor.name for tensor in wanted), "nothing")
+    return NOTHING
+
+
+def _start_inputs(model: Model) -> tuple[TensorSpec, ...]:
+    return model.entries[START].inputs if START in model.entries else ()
+
+
+def require_free(key: Key, spec: CreateSpec, birth: Birth, stone: Tombstone) -> None:
+    """Raises what a caller hears of an id that is not made again: one that follows from its request, or one that this
+    very request made before."""
+    if not spec.session_id or (birth.request_hash and stone.request_hash == birth.request_hash):
+        raise gone(key.session_id, stone)
 
 
 def _bounded_window(model: Model, window: int) -> int:

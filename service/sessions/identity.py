@@ -6,12 +6,17 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidField
 from ..store.base import Durability
+from .constants import Given
 from .retention import MAX_KEPT
+
+if TYPE_CHECKING:
+    from ..hosting.model import Model
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
 MAX_LABELS = 16
@@ -35,6 +40,7 @@ class CreateSpec:
     ttl: float = 0.0
     keep_every: int = 0  # steps between kept states
     keep_most: int = 0
+    given: Callable[[Model], Given] | None = None  # reads constants and start inputs as the model wants them; raises
 
 
 def checked(spec: CreateSpec) -> CreateSpec:
@@ -84,10 +90,11 @@ def named(owner: str, spec: CreateSpec) -> CreateSpec:
     return replace(spec, session_id=uuid.uuid4().hex)
 
 
-def request_hash(spec: CreateSpec, source: str = "") -> bytes:
+def request_hash(spec: CreateSpec, source: str = "", given: str = "") -> bytes:
     """Tells a repeat of a creation from another: empty without a request id, since then nothing is a repeat.
 
-    `source` says what the session is made from, where that is not the model alone.
+    `source` says what the session is made from, where that is not the model alone; `given` is the digest of its
+    constants and start inputs.
     """
     if not spec.request_id:
         return b""
@@ -103,5 +110,6 @@ def request_hash(spec: CreateSpec, source: str = "") -> bytes:
         spec.ttl,
         spec.keep_every,
         spec.keep_most,
+        *([given] if given else []),
     ]
     return hashlib.sha256(json.dumps(content).encode()).digest()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -26,22 +27,15 @@ from ..hosting.repository import Repository
 from ..store.base import Durability, Head, Key, Lost, Opened, Store
 from .answers import decode_answer
 from .attachment import Attachment, Stepper
-from .creation import Creation
+from .creation import Creation, Starter
 from .identity import CreateSpec, check_client_id, check_session_id
+from .listing import Filter, Listing, SessionView
 from .live import GoAgain, Live, LiveSession, gone, state_layout
 from .states import state_of
+from .usage import Usage
 
 MAX_ROUNDS = 4  # of an open that others race with
 RENEW_AT = 1 / 3  # of the time to live
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """What is told about a session."""
-
-    session_id: str
-    head: Head
-    attached: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +52,32 @@ class OpenSpec:
     suits: Callable[[Model], object] | None = None  # raises where the stream is not for such a model
 
 
+class Engine(Stepper, Starter, Protocol):
+    """What runs models."""
+
+
 class Lifecycle:
     """Creates, opens and ends sessions; the store decides every race."""
 
     def __init__(
-        self, store: Store, live: Live, repository: Repository, stepper: Stepper, clock: Clock, *, default_ttl: float
+        self,
+        store: Store,
+        live: Live,
+        repository: Repository,
+        stepper: Engine,
+        clock: Clock,
+        usage: Usage,
+        *,
+        default_ttl: float,
     ) -> None:
         self._store = store
         self._live = live
         self._repository = repository
         self._stepper = stepper
         self._clock = clock
-        self._creation = Creation(store, repository, default_ttl=default_ttl)
+        self._usage = usage
+        self._listing = Listing(store, self._is_attached)
+        self._creation = Creation(store, repository, usage, stepper, default_ttl=default_ttl)
 
     @property
     def store_durability(self) -> Durability:
@@ -92,40 +100,25 @@ class Lifecycle:
 
         Raises StepGap if the session has not reached `minimum_step`, and StepNotKept.
         """
-        if minimum_step < 0:
-            raise InvalidField("minimum_step", "0 or more", minimum_step)
-        head = await self._head(key, incarnation)
+        head = await self._head(key, incarnation, minimum_step)
         model = self._repository.get(head.birth.model_id, head.birth.model_version)
         record = await state_of(self._store, key, head.incarnation, step, model)
         committed = record.head.committed_step
-        if committed < minimum_step:
-            raise StepGap(minimum_step, committed + 1)
         arrays = state_layout(model).decode(record.state)
         at = committed if step is None else step
         return at, {tensor.name: array for tensor, array in zip(model.state, arrays, strict=True)}
 
-    async def get(self, key: Key, incarnation: bytes | None) -> SessionView:
-        """What the store knows of a session."""
-        return self._view(key, await self._head(key, incarnation))
+    async def get(self, key: Key, incarnation: bytes | None, minimum_step: int = 0) -> SessionView:
+        """What the store knows of a session. Raises StepGap if it has not reached `minimum_step`."""
+        return self._view(key, await self._head(key, incarnation, minimum_step))
 
-    async def list(
-        self, owner: str, *, after: str, limit: int, model_id: str, labels: Mapping[str, str], attached: bool | None
-    ) -> tuple[list[SessionView], str]:
-        """A page of the owner's sessions, and the id to go on after; that is empty at the end."""
-        views: list[SessionView] = []
-        while len(views) < limit:
-            page = await self._store.list(owner, after, limit)
-            for session_id, head in page:
-                after = session_id
-                view = self._view(Key(owner, session_id), head)
-                if _matches(view, model_id, labels, attached):
-                    views.append(view)
-                    if len(views) == limit:
-                        break
-            else:
-                if len(page) < limit:
-                    return views, ""
-        return views, after
+    async def list_all(self, *, after: str, limit: int, wanted: Filter) -> tuple[list[SessionView], str]:
+        """A page of everybody's sessions, as `Listing.page_of_all` says."""
+        return await self._listing.page_of_all(after, limit, wanted)
+
+    async def list(self, owner: str, *, after: str, limit: int, wanted: Filter) -> tuple[list[SessionView], str]:
+        """A page of the owner's sessions, as `Listing.page` says."""
+        return await self._listing.page(owner, after, limit, wanted)
 
     async def delete(self, key: Key, incarnation: bytes | None) -> Head | None:
         """Ends a session; whoever streams into it hears that it is gone. Returns its last head; None if it is damaged.
@@ -137,6 +130,7 @@ class Lifecycle:
             outcome = await self._store.delete(key, incarnation)
             if isinstance(outcome, Lost):
                 raise self._lost(key, outcome)
+            self._usage.ended(key.owner, outcome.head)
             live = self._live.peek(key)
             if live is not None:
                 live.drop(gone(key.session_id, None))
@@ -144,7 +138,10 @@ class Lifecycle:
 
     async def expire(self, limit: int) -> int:
         """Ends at most `limit` sessions that were not used for their time to live; returns how many."""
-        return await self._store.expire(limit)
+        expired = await self._store.expire(limit)
+        if expired:
+            self._usage.forget()
+        return expired
 
     async def watch(self) -> None:
         """Looks after attached sessions: ends the streams of those that were opened elsewhere, renews the others."""
@@ -298,13 +295,17 @@ class Lifecycle:
         live.attachment = attachment
         return attachment
 
-    async def _head(self, key: Key, incarnation: bytes | None) -> Head:
+    async def _head(self, key: Key, incarnation: bytes | None, minimum_step: int = 0) -> Head:
         check_session_id(key.session_id)
+        if minimum_step < 0:
+            raise InvalidField("minimum_step", "0 or more", minimum_step)
         found = await self._store.head(key)
         if not isinstance(found, Head):
             raise gone(key.session_id, found)
         if incarnation is not None and found.incarnation != incarnation:
             raise SessionReplaced(key.session_id)
+        if found.committed_step < minimum_step:
+            raise StepGap(minimum_step, found.committed_step + 1)
         return found
 
     def _lost(self, key: Key, outcome: Lost) -> TapeheadError:
@@ -313,8 +314,11 @@ class Lifecycle:
         return gone(key.session_id, outcome.found)
 
     def _view(self, key: Key, head: Head) -> SessionView:
+        return SessionView(key.session_id, head, attached=self._is_attached(key))
+
+    def _is_attached(self, key: Key) -> bool:
         live = self._live.peek(key)
-        return SessionView(key.session_id, head, attached=live is not None and live.attachment is not None)
+        return live is not None and live.attachment is not None
 
 
 def _check_spec(spec: OpenSpec) -> None:
@@ -329,12 +333,3 @@ def _check_spec(spec: OpenSpec) -> None:
         raise InvalidField("last_received_step", "0 or more", spec.last_received_step)
     check_client_id(spec.client_id, "client_id")
     check_client_id(spec.previous_client_id, "previous_client_id")
-
-
-def _matches(view: SessionView, model_id: str, labels: Mapping[str, str], attached: bool | None) -> bool:
-    birth = view.head.birth
-    return (
-        (not model_id or birth.model_id == model_id)
-        and labels.items() <= birth.labels.items()
-        and (attached is None or view.attached == attached)
-    )

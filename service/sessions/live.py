@@ -26,9 +26,10 @@ from ..errors import (
 )
 from ..hosting.model import Model
 from ..store.base import Answer, Head, Key, Record, Store, Tombstone
-from ..store.record import StateLayout
+from ..store.record import OpenStateLayout, StateLayout
 from .attachment import Attachment
-from .messages import StepAnswer
+from .constants import Constants
+from .messages import Arrays, StepAnswer
 from .session import Session, Span
 
 LIVE_RETRY_AFTER = 0.2  # seconds
@@ -90,6 +91,7 @@ class LiveSession:
         self.model = model
         self.head = head
         self.layout = state_layout(model)
+        self.constants = Constants.read(head.birth.constants)
         self.slots = slots
         self.slot = slot
         self.rules = Session(
@@ -268,11 +270,13 @@ def gone(session_id: str, found: Tombstone | Head | Record | None) -> TapeheadEr
     return SessionNotFound(session_id)
 
 
-def first_state(model: Model) -> bytes:
-    """The record of the state that the model begins with."""
-    return state_layout(model).encode([model.initial_state[tensor.name] for tensor in model.state])
+def first_state(model: Model, begun: Arrays | None = None) -> bytes:
+    """The record of the state that a session begins with: its model's, and what was `begun` for it alone."""
+    arrays = {**model.initial_state, **(begun or {})}
+    return state_layout(model).encode([arrays[tensor.name] for tensor in model.state])
 
 
-def state_layout(model: Model) -> StateLayout:
+def state_layout(model: Model) -> StateLayout | OpenStateLayout:
     """How the model's state lies in a record."""
-    return StateLayout([(spec.name, spec.dtype, spec.shape) for spec in model.state])
+    fields = [(spec.name, spec.dtype, spec.shape) for spec in model.state]
+    return OpenStateLayout(fields) if model.grows else StateLayout(fields)

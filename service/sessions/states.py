@@ -24,7 +24,7 @@ async def state_of(store: Store, key: Key, incarnation: bytes | None, step: int 
         return record
     if step not in kept_steps(head):
         raise StepNotKept(key.session_id, step, kept_steps(head))
-    if step == 0:
+    if step == 0 and not head.birth.began:
         return Record(head, first_state(model))
     state = await store.kept_state(key, head.incarnation, step)
     if state is None:
@@ -34,4 +34,8 @@ async def state_of(store: Store, key: Key, incarnation: bytes | None, step: int 
 
 def kept_steps(head: Head) -> tuple[int, ...]:
     """Every step that the session can be forked from or rewound to."""
-    return steps_to_go_back_to(head.committed_step, head.kept_steps, head.birth.origin_step)
+    birth = head.birth
+    steps = steps_to_go_back_to(head.committed_step, head.kept_steps, birth.origin_step)
+    if birth.began and birth.origin_step:  # the state of step 0 stayed with the session that it was forked from
+        return steps[1:]
+    return steps

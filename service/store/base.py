@@ -45,6 +45,13 @@ class Birth:
     origin_step: int = 0  # the step that the session begins at: above 0 for a fork
     keep_every: int = 0  # steps between states that are kept for going back to; 0 keeps none
     keep_most: int = 0  # how many of them
+    constants: bytes = b""  # what the session was given once, for every step
+    began: bool = False  # whether it began with a state of its own, rather than with its model's
+
+    @property
+    def keeps_origin(self) -> bool:
+        """Whether the state that it begins with is kept: no model could give it again."""
+        return self.origin_step > 0 or self.began
 
 
 @dataclass(frozen=True, slots=True)

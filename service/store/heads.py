@@ -18,7 +18,7 @@ def born(birth: Birth, incarnation: bytes, client_id: str, now: float, state_byt
         create_time=now,
         last_use_time=now,
         state_bytes=state_bytes,
-        kept_steps=(birth.origin_step,) if birth.origin_step else (),
+        kept_steps=(birth.origin_step,) if birth.keeps_origin else (),
     )
 
 

@@ -183,7 +183,7 @@ class LmdbStore:
 
 
 def _size(birth: Birth, state: bytes) -> int:
-    return len(state) * (2 if birth.origin_step else 1)  # what a fork begins with is kept too
+    return len(state) * (2 if birth.keeps_origin else 1)  # what a fork begins with is kept too
 
 
 def _open_environment(folder: Path, durability: Durability, map_size: int) -> lmdb.Environment:

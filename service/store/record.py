@@ -160,6 +160,39 @@ class StateLayout:
         return arrays
 
 
+class OpenStateLayout:
+    """As `StateLayout`, of tensors some of whose axes have any length: -1 in their shapes."""
+
+    def __init__(self, tensors: Sequence[Field]) -> None:
+        self._fields = [(name, np.dtype(dtype), tuple(shape)) for name, dtype, shape in tensors]
+
+    def encode(self, arrays: Sequence[Array]) -> bytes:
+        """Writes a state, given in the order of the layout. Raises ValueError if an array does not fit its place."""
+        if len(arrays) != len(self._fields):
+            raise ValueError(f"state: expected {len(self._fields)} tensors, got {len(arrays)}")
+        fields = tuple((field[0], array.dtype, array.shape) for field, array in zip(self._fields, arrays, strict=True))
+        if not self._takes(fields):
+            raise ValueError(f"state: expected {self}, got {'; '.join(map(_text, fields))}")
+        return _write(STATE_MAGIC, _plan_to_write(fields), arrays, b"")
+
+    def decode(self, data: bytes) -> list[Array]:
+        """Reads a state as views that cannot be written to. Raises StateCorrupt on damage and on another layout."""
+        plan, arrays, _ = _read(STATE_MAGIC, data)
+        if not self._takes(plan.fields):
+            raise StateCorrupt(f"expected a state of ({self}), got one of ({plan})")
+        return arrays
+
+    def _takes(self, fields: tuple[Field, ...]) -> bool:
+        return len(fields) == len(self._fields) and all(
+            (name, dtype, len(shape)) == (got_name, got_dtype, len(got_shape))
+            and all(want in (-1, got) for want, got in zip(shape, got_shape, strict=True))
+            for (name, dtype, shape), (got_name, got_dtype, got_shape) in zip(self._fields, fields, strict=True)
+        )
+
+    def __str__(self) -> str:
+        return "; ".join(map(_text, self._fields))
+
+
 def encode_tensors(arrays: Mapping[str, Array], note: bytes = b"") -> bytes:
     """Writes named tensors, in the mapping's order, and a note that is the caller's own business."""
     plan = _plan_to_write(tuple([(name, array.dtype, array.shape) for name, array in arrays.items()]))

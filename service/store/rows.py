@@ -180,7 +180,7 @@ def _split(data: bytes, place: int, sizes: tuple[int, ...] | list[int]) -> list[
 
 
 def encode_birth(birth: Birth) -> bytes:
-    facts = {
+    facts: dict[str, object] = {
         "model_id": birth.model_id,
         "model_version": birth.model_version,
         "window": birth.window,
@@ -191,6 +191,10 @@ def encode_birth(birth: Birth) -> bytes:
         "keep_every": birth.keep_every,
         "keep_most": birth.keep_most,
     }
+    if birth.constants:
+        facts["constants"] = birth.constants.hex()
+    if birth.began:
+        facts["began"] = True
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -199,6 +203,7 @@ def _decode_birth(data: bytes) -> Birth:
     """Its checksum was right, so that failing here means a foreign writer."""
     try:
         facts = json.loads(data)
-        return Birth(**{**facts, "request_hash": bytes.fromhex(facts["request_hash"])})
+        raw = {name: bytes.fromhex(facts.get(name, "")) for name in ("request_hash", "constants")}
+        return Birth(**{**facts, **raw})
     except (ValueError, TypeError, KeyError) as error:
         raise StateCorrupt("what was fixed at its birth cannot be read") from error

@@ -67,7 +67,7 @@ def _record(manifest: Manifest, run: Run, initial: Arrays, calls: ProbeCalls, to
         if find_entry(manifest, name) is None:
             raise BundleError(f"probe: the bundle has no entry {name!r}")
         outputs, next_state = run(name, inputs, state)
-        state = next_state or state
+        state = state | next_state
         probe.calls.append(
             ProbeCall(
                 entry=name,

@@ -48,7 +48,7 @@ def _replay(probe: Probe, number: int, run: Run, initial: Mapping[str, np.ndarra
     for index, call in enumerate(probe.calls, start=1):
         where = f"probe {number} call {index} (entry {call.entry!r})"
         outputs, next_state = run(call.entry, {tensor.name: to_array(tensor) for tensor in call.inputs}, state)
-        state = next_state or state
+        state = state | next_state
         for tensor in call.outputs:
             if tensor.name not in outputs:
                 raise BundleError(f"{where}: the model gives no output {tensor.name!r}")
@@ -116,7 +116,9 @@ def _run_one(session: Any, manifest: Manifest, entry: Entry, inputs: Arrays, sta
 
 def check_next_state(manifest: Manifest, entry: str, next_state: Mapping[str, np.ndarray]) -> None:
     """Raises BundleError where a next state, of one row along axis 0, is not what the manifest says of it."""
-    for tensor in whole_state(manifest) if next_state else ():
+    for tensor in whole_state(manifest):
+        if tensor.name not in next_state:
+            continue
         array, dtype = next_state[tensor.name], dtype_of(tensor.dtype)
         expected = (1, *tensor.shape)
         fits = array.ndim == len(expected) and all(
