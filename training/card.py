@@ -9,13 +9,31 @@ import onnx
 
 from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, StateTensor
 
+from .comparison import Group, comparison_table
+
+BESIDE = {
+    "curves.png": "Validation scores while training:",
+    "sizes.png": "Beyond the sizes trained on; dotted is the median over seeds, where there are several:",
+    "tasks.png": "Wrong answers by task, of the seed that validation chose:",
+}
+BESIDE_NOTES = (
+    "All results on this task, of test data. Best is the seed that validation chose, median is over all seeds. The "
+    "seconds are of the best seed's run, on machines that did other work too."
+)
+
 
 def write_card(
-    manifest: Manifest, notes: str, results: Sequence[Mapping[str, Any]], remark: str, files: Mapping[str, bytes]
+    manifest: Manifest,
+    notes: str,
+    results: Sequence[Mapping[str, Any]],
+    remark: str,
+    files: Mapping[str, bytes],
+    beside: Sequence[Group] = (),
 ) -> str:
     """The card as Markdown: `notes` on the task, then what the runs' results and the bundle's files say.
 
-    The first result is the shipped run's, the others are its siblings'; `remark` stands below them.
+    The first result is the shipped run's, the others are its siblings'; `remark` stands below them. `beside` are all
+    networks with results on the same task, this one among them.
     """
     shipped = results[0]
     parts = [
@@ -33,7 +51,8 @@ def write_card(
         "On data that neither trained the network nor chose its weights. The first column is the shipped run.",
         _results_table(results),
         remark,
-        *(f"![{name}]({name})" for name in sorted(files) if name.endswith(".png")),
+        *(f"![{name}]({name})" for name in sorted(files) if name.endswith(".png") and name not in BESIDE),
+        *_beside(beside, files),
         "## Graphs",
         _graphs_table(manifest, files),
         f"Largest difference between onnxruntime and PyTorch over all outputs and states, on real and on random input: "
@@ -43,6 +62,14 @@ def write_card(
         _tensors_table(manifest),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _beside(groups: Sequence[Group], files: Mapping[str, bytes]) -> list[str]:
+    """The section on other networks; nothing where there are none."""
+    if not groups:
+        return []
+    pictures = [f"{text}\n\n![{name}]({name})" for name, text in BESIDE.items() if name in files]
+    return ["## Beside other networks", BESIDE_NOTES, comparison_table(groups), *pictures]
 
 
 def _results_table(results: Sequence[Mapping[str, Any]]) -> str:

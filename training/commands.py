@@ -109,12 +109,32 @@ def export_command(
     typer.echo(f"{folder}: {size / 1024:.0f} KiB, probes verified")
 
 
-@app.command()
-def plot(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
-    """Draws a run's learning curve again."""
-    from .figures import draw_curve
+@app.command("card")
+def card_command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder of a bundle.")],
+    result: Annotated[
+        list[Path] | None, typer.Option(help="A result file, the shipped run's first; those it has kept by default.")
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="What to say below the results; what it says by default.")] = None,
+) -> None:
+    """Writes a bundle's card and pictures again; graphs and weights keep their bytes."""
+    from .refresh import refresh
 
-    typer.echo(draw_curve(run))
+    typer.echo(refresh(bundle, result or (), note))
+
+
+@app.command()
+def plot(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="A run or a bundle; or several runs or result files.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The folder for the pictures; the run's own by default.")] = None,
+) -> None:
+    """Draws what a network does and its learning curve; or, of several, how they compare."""
+    from .drawing import draw_all
+
+    for path in draw_all(paths, out):
+        typer.echo(path)
 
 
 def _command_of(start_from: Path | None) -> str:

@@ -21,13 +21,12 @@ from tapehead.bundle import BundleError, graph_name, state_input, state_output, 
 from tapehead.bundle.runtime import onnxruntime
 from tapehead.v1.manifest_pb2 import Entry, Manifest, Provenance
 
-from .card import write_card
 from .config import write_toml
 from .errors import TrainingError
 from .evaluate import load_trained
 from .experiment import Array, Call, Graphs
-from .figures import curve_png, read_metrics
-from .results import read_result
+from .refresh import card_files
+from .results import curve_of, read_result
 from .rewrites import simplify
 
 LARGEST_DIFFERENCE = 1e-4  # between onnxruntime and PyTorch, over every output and state of every check
@@ -48,7 +47,7 @@ def export(
     if folder.exists() and not replace:
         raise TrainingError(f"{folder}: is there already; expected a new version (or --replace)")
     runs = (run, *beside)
-    results = [read_result(one) for one in runs]
+    results = [{**read_result(one), "curve": curve_of(one)} for one in runs]
     with torch.no_grad():
         graphs = experiment.graphs()
         files = {entry.file: to_onnx(graphs, entry).SerializeToString() for entry in graphs.manifest.entries}
@@ -60,10 +59,9 @@ def export(
         if np.any(value):
             tensor.initial_file = f"initial.{tensor.name}.bin"
             files[tensor.initial_file] = value.astype(value.dtype.newbyteorder("<")).tobytes()
-    files |= {**graphs.figures, "curve.png": curve_png({one.name: read_metrics(one) for one in runs})}
     files["config.toml"] = write_toml(config.table()).encode()
     files["weights.safetensors"] = (run / "best.safetensors").read_bytes()
-    files["README.md"] = write_card(manifest, graphs.notes, results, note, files).encode()
+    files |= card_files(manifest, graphs, results, note, files, config.table())
     _put(folder, manifest, files, graphs)
     return folder
 

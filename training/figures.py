@@ -10,11 +10,18 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
+from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 from .checkpoint import write_atomically
 from .errors import TrainingError
+
+COLOURS = 128  # of a picture
+# The palette of Okabe and Ito, which people with any of the common colour blindnesses can tell apart.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
+plt.rcParams["axes.prop_cycle"] = cycler(color=PALETTE)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -35,9 +42,10 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def draw_curve(folder: Path) -> Path:
-    """Draws a run's learning curve to curve.png: training loss and validation score over updates."""
-    path = folder / "curve.png"
+def draw_curve(folder: Path, out: Path | None = None) -> Path:
+    """Draws a run's learning curve to curve.png, there or in `out`: training loss and validation score over updates."""
+    path = (out or folder) / "curve.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, curve_png({folder.name: read_metrics(folder)}))
     return path
 
@@ -57,9 +65,10 @@ def curve_png(runs: dict[str, list[dict[str, Any]]]) -> bytes:
 
 
 def png(figure: Figure, dpi: int = 80) -> bytes:
-    """A figure as PNG bytes; closes it."""
-    data = io.BytesIO()
+    """A figure as PNG bytes, small because it has 128 colours at most; closes it."""
+    drawn, data = io.BytesIO(), io.BytesIO()
     figure.tight_layout()
-    figure.savefig(data, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(drawn, format="png", dpi=dpi)
     plt.close(figure)
+    Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(data, "png", optimize=True)
     return data.getvalue()

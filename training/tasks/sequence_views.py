@@ -7,13 +7,17 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from ..figures import png
-from ..networks.ntm import NTM
 from ..networks.stepped import SteppedNetwork
+from .sequence_damage import damage_png, has_recall
 from .sequence_task import Batch, Task
 
 MACHINE_CAPTION = (
-    "`heads.png`: input, output and both heads' weightings over one sequence. "
-    "`tape.png`: the tape once all is taken in."
+    "`heads.png`: input, output and the heads' weightings over one sequence. "
+    "`tape.png`: the tape once all is taken in, and after the answer."
+)
+DAMAGE_CAPTION = (
+    "`damage.png`: wrong bits when a part of the tape is overwritten, or noise added to it, between input and answer "
+    "({})."
 )
 
 
@@ -51,17 +55,26 @@ def to_human_readable(targets: Tensor, logits: Tensor, margin: int = 8) -> str:
     return "\n".join([*lines, f"{int(wrong.sum())} of {bits.numel()} bits wrong"])
 
 
-def draw(network: SteppedNetwork, batch: Batch) -> tuple[dict[str, bytes], str]:
-    """Pictures of what a network does with the first sequence of a batch, and a sentence on each for the card."""
+def draw(network: SteppedNetwork, batch: Batch, many: Batch | None = None) -> tuple[dict[str, bytes], str]:
+    """Pictures of what a network does with the first sequence of a batch, and a sentence on each for the card.
+
+    With `many` sequences, also how many bits are wrong when a part of the tape is damaged before the answer.
+    """
     inputs = batch.inputs[:, 0]
     seen = trace(network, inputs)
-    if isinstance(network, NTM):
-        taken_in = len(inputs) - len(batch.targets) - 1
-        return {"heads.png": heads_png(inputs, seen), "tape.png": tape_png(seen, taken_in)}, MACHINE_CAPTION
-    caption = "`gates.png`: input, output and what the units of the last layer do over one sequence: " + ", ".join(
-        f"`{one.name}`" for one in network.seen
-    )
-    return {"gates.png": gates_png(inputs, seen)}, caption + "."
+    if "tape" not in seen:
+        caption = "`gates.png`: input, output and what the units of the last layer do over one sequence: "
+        return {"gates.png": gates_png(inputs.cpu(), seen)}, caption + ", ".join(
+            f"`{n.name}`" for n in network.seen
+        ) + "."
+    pictures = {
+        "heads.png": heads_png(inputs.cpu(), seen),
+        "tape.png": tape_png(seen, len(inputs) - len(batch.targets) - 1),
+    }
+    if many is None or not has_recall(network, many):
+        return pictures, MACHINE_CAPTION
+    title = f"{many.inputs.shape[1]} sequences of {len(many.inputs)} steps"
+    return {**pictures, "damage.png": damage_png(network, many)}, f"{MACHINE_CAPTION} {DAMAGE_CAPTION.format(title)}"
 
 
 def trace(network: SteppedNetwork, inputs: Tensor) -> dict[str, Tensor]:
@@ -72,28 +85,30 @@ def trace(network: SteppedNetwork, inputs: Tensor) -> dict[str, Tensor]:
     for x in inputs:
         logits, state, values = network.observe(x[None], state)
         for name, value in zip(names, (logits, *values), strict=True):
-            kept[name].append(value[0])
+            kept[name].append(value[0].cpu())
     return {name: torch.stack(values) for name, values in kept.items()}
 
 
 def heads_png(inputs: Tensor, seen: dict[str, Tensor]) -> bytes:
-    """Draws a sequence's input and output and both heads' weightings over time."""
-    read, write = seen["read_weights"][:, 0], seen["write_weights"][:, 0]
-    used = int((write.amax(0) + read.amax(0) > 0.05).nonzero().max()) + 2
-    rows = [
-        ("input", inputs.T),
-        ("output", torch.sigmoid(seen["output"]).T),
-        ("write head", write.T[:used]),
-        ("read head", read.T[:used]),
-    ]
-    figure, axes = plt.subplots(len(rows), 1, figsize=(6.4, 6.4), sharex=True, height_ratios=[1, 1, 2.5, 2.5])
+    """Draws a sequence's input and output and the weightings of the heads over time; of several heads the largest."""
+    heads = {name: values.amax(1) for name, values in seen.items() if name.endswith("weights")}
+    used = max(_last(values.amax(0) > 0.05) for values in heads.values()) + 2
+    rows = [("input", inputs.T), ("output", torch.sigmoid(seen["output"]).T)]
+    titles = {"write_weights": "write head", "read_weights": "read head", "weights": "head"}
+    order = sorted(heads, key=list(titles).index)
+    rows += [(f"{titles[name]}: location", heads[name].T[:used]) for name in order]
+    ratios = [1, 1] + [2.5] * len(heads)
+    figure, axes = plt.subplots(len(rows), 1, figsize=(6.4, 2 + 2.2 * len(heads)), sharex=True, height_ratios=ratios)
     for axis, (title, image) in zip(axes, rows, strict=True):
         axis.imshow(image.numpy(), aspect="auto", cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_ylabel(title)
-    axes[2].set_ylabel("write head: location")
-    axes[3].set_ylabel("read head: location")
+        axis.set_ylabel(title, fontsize="small")
     axes[-1].set_xlabel("step")
     return png(figure)
+
+
+def _last(flags: Tensor) -> int:
+    """The last position that is true; 0 where none is."""
+    return max(flags.nonzero().flatten().tolist(), default=0)
 
 
 def gates_png(inputs: Tensor, seen: dict[str, Tensor]) -> bytes:
@@ -113,11 +128,14 @@ def gates_png(inputs: Tensor, seen: dict[str, Tensor]) -> bytes:
 
 
 def tape_png(seen: dict[str, Tensor], step: int) -> bytes:
-    """Draws the tape after a step: a column a location, a row an element."""
-    figure, axis = plt.subplots(figsize=(6.4, 1.9))
-    image = axis.imshow(
-        seen["tape"][step].T.numpy(), aspect="auto", cmap="RdBu", vmin=-1, vmax=1, interpolation="nearest"
-    )
-    axis.set(xlabel="location", ylabel="element", title=f"the tape after step {step + 1}")
-    figure.colorbar(image)
+    """Draws the tape after a step and after the last one: a column a location, a row an element."""
+    steps = sorted({step, len(seen["tape"]) - 1})
+    figure, all_axes = plt.subplots(len(steps), 1, figsize=(6.4, 1.7 * len(steps) + 0.2), sharex=True, squeeze=False)
+    for axis, shown in zip(all_axes[:, 0], steps, strict=True):
+        tape = seen["tape"][shown].T.numpy()
+        image = axis.imshow(tape, aspect="auto", cmap="RdBu", vmin=-1, vmax=1, interpolation="nearest")
+        axis.set_ylabel("element")
+        axis.set_title(f"the tape after step {shown + 1}", fontsize="medium")
+        figure.colorbar(image, ax=axis)
+    all_axes[-1, 0].set_xlabel("location")
     return png(figure)

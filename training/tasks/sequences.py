@@ -162,17 +162,21 @@ class SequenceExperiment:
 
     def figures(self) -> dict[str, bytes]:
         """What goes on inside over one sequence."""
-        return draw(self.network, self._shown()[-1])[0]
+        return draw(self.network, self._shown()[-1], self._many())[0]
 
     def graphs(self) -> Graphs:
         shown = self._shown()
-        figures, captions = draw(self.network, shown[-1])
+        figures, captions = draw(self.network, shown[-1], self._many())
         longer = ""
         if beyond := self.task.longer():
             longer = LONGER.format(count=beyond[2], title=self.task.title(beyond[1]))
         notes = NOTES.format(task=self.task.notes, figures=captions, longer=longer)
         real = [batch.inputs[:, 0] for batch in shown]
         return step_graphs(self.network, self.task, real, notes=notes, figures=figures)
+
+    def _many(self) -> Batch:
+        """Sequences of the largest size trained on, to see what damage does."""
+        return self._batch(TEST_SEED, self.task.sizes()[-1], min(100, self.task.options.test_sequences))
 
     def _shown(self) -> list[Batch]:
         """Two sequences to look at and to record: the largest that is not too long, and one of about half its size."""
