@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from training.config import load_config
 from training.errors import TrainingError
 from training.tasks.babi_stories import Question, find_file, read_stories
 from training.tasks.json_stories import parse_json
+from training.train import train
+
+ROOT = Path(__file__).parents[3]
 
 STORY = {
     "sentences": ["Ann has a key.", "Bob has a map.", "Ann gave the key to Bob."],
@@ -80,3 +84,22 @@ def test_a_line_that_breaks_the_format_is_named(tmp_path: Path, line: str, compl
     with pytest.raises(TrainingError, match=complaint) as caught:
         read_stories(path)
     assert str(caught.value).startswith(f"{path}, line 2")
+
+
+def test_the_example_of_the_documentation_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = load_config(Path("training/configs/babi-own-stories.toml"), ["updates=400"])
+
+    result = train(config, tmp_path / "run")
+
+    assert result["test"]["score"] < 15, "guessing one of three people is wrong two times in three"
+    assert result["test"]["support_found"] > 85
+
+
+def test_the_story_in_the_documentation_is_one() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    story = text[text.index('{"sentences"') :].split("```")[0]
+
+    (parsed,) = parse_json([story.replace("\n", "")], "docs/training.md")
+
+    assert parsed.questions[0].supporting == (1,)
