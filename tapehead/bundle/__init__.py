@@ -5,6 +5,7 @@ writes and verifies it; it is shared by training and service and needs the extra
 """
 
 from tapehead.bundle.build import write_bundle
+from tapehead.bundle.chunk import add_chunk, takes_chunks
 from tapehead.bundle.errors import BundleError, TooManyWordsError, UnknownWordError
 from tapehead.bundle.files import MANIFEST_NAME, read_file
 from tapehead.bundle.graph import check_graph, is_random
@@ -25,6 +26,7 @@ __all__ = [
     "TooManyWordsError",
     "UnknownWordError",
     "Vocabulary",
+    "add_chunk",
     "check_graph",
     "check_manifest",
     "check_next_state",
@@ -39,6 +41,7 @@ __all__ = [
     "replay_probes",
     "state_input",
     "state_output",
+    "takes_chunks",
     "to_array",
     "to_tensor",
     "verify",
