@@ -19,6 +19,8 @@ from .sessions.owners import InvalidTokens, read_tokens
 from .settings import Settings, split_address
 from .store.base import Durability
 from .store.lmdb import RESERVE
+from .store.redis import durability_at
+from .store.redis_url import location_of
 from .store.volume import Hold, durability_of, file_system_of, free_bytes, require_durability
 
 LOW_SPACE = 1 << 30  # bytes
@@ -50,6 +52,8 @@ def check_models(settings: Settings) -> Finding:
 
 def check_durability(settings: Settings) -> Finding:
     asked, folder = settings.asked_durability, settings.store_folder
+    if settings.store_url is not None:
+        return _check_redis(settings, settings.store_url)
     if folder is None:
         if asked in (None, Durability.MEMORY):
             return Finding("durability", "ok", "sessions live in memory and end with the process")
@@ -69,6 +73,16 @@ def check_durability(settings: Settings) -> Finding:
     return Finding("durability", "ok", f"'{given}' on {system}, at {folder}")
 
 
+def _check_redis(settings: Settings, url: str) -> Finding:
+    try:
+        level = durability_at(
+            url, settings.asked_durability, settings.asserted_durability, settings.redis_reply_seconds
+        )
+    except TapeheadError as error:
+        return Finding("durability", "failure", error.message)
+    return Finding("durability", "ok", f"'{level.name.lower()}' at {location_of(url)}")
+
+
 def check_space(settings: Settings) -> Finding:
     if settings.store_folder is None:
         return Finding("space", "ok", "the store needs no disk")
@@ -83,7 +97,7 @@ def check_space(settings: Settings) -> Finding:
 def check_store(settings: Settings) -> Finding:
     folder = settings.store_folder
     if folder is None:
-        return Finding("store", "ok", "in memory")
+        return Finding("store", "ok", "in Redis" if settings.store_url else "in memory")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         Hold(folder).release()

@@ -35,6 +35,7 @@ from .settings import Settings, split_address
 from .store.base import Store
 from .store.lmdb import LmdbStore
 from .store.memory import MemoryStore
+from .store.redis import RedisStore
 from .store.volume import durability_of
 from .telemetry.http import MetricsServer
 from .telemetry.loop_lag import watch_loop
@@ -48,7 +49,7 @@ SETTLE_SECONDS = 10.0  # at the end, for the commits in flight
 EXPIRE_AT_ONCE = 1000  # sessions
 GAUGE_SECONDS = 0.5
 CALLS_MARGIN = 1000  # for health, reflection, and those who are about to hear that they are too many
-COMPONENTS = ("grpcio", "onnxruntime", "numpy", "lmdb", "protobuf")
+COMPONENTS = ("grpcio", "onnxruntime", "numpy", "lmdb", "redis", "protobuf")
 
 
 class CannotStart(Exception):
@@ -92,7 +93,7 @@ class Server:
         self._preflight()
         metrics_server = self._start_metrics()
         self.repository = await self._load_models()
-        self.store = _open_store(settings, self._clock)
+        self.store = await _open_store(settings, self._clock)
         self._parts.push_async_callback(self.store.close)
         limits = Limits(waiting_steps=settings.max_waiting_steps, max_batch=settings.max_batch)
         engine = Engine(self.store, self._metrics, self._clock, limits)
@@ -230,8 +231,11 @@ class Server:
         await edge.stop()
 
 
-def _open_store(settings: Settings, clock: Clock) -> Store:
+async def _open_store(settings: Settings, clock: Clock) -> Store:
     folder = settings.store_folder
+    if url := settings.store_url:
+        asked, asserted = settings.asked_durability, settings.asserted_durability
+        return await RedisStore.at(url, asked, asserted, settings.redis_reply_seconds)
     if folder is None:
         return MemoryStore(clock)
     durability = settings.asked_durability or durability_of(folder)

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from .certificates import TlsFiles
 from .store.base import Durability
+from .store.redis_url import EXPECTED, SCHEMES, check_url, without_secrets
 
 PREFIX = "TAPEHEAD_"
 DAY = 86_400.0  # seconds
@@ -69,8 +70,14 @@ class Settings(BaseSettings):
     models: Path = Field(Path("models"), description="the folder of bundles")
     store: str = Field(
         default_factory=default_store,
-        description="where sessions are kept: lmdb:FOLDER or memory:; lmdb: in the user's state directory if unset",
-        pattern=r"^(memory:|lmdb:.+)$",
+        description="where sessions are kept: lmdb:FOLDER, redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix://PATH or "
+        "memory:; lmdb: in the user's state directory if unset",
+    )
+    redis_durability: Literal["process", "disk"] | None = Field(
+        None, description="what a Redis that does not let its configuration be read is known to honour"
+    )
+    redis_reply_seconds: float = Field(
+        5.0, gt=0, description="seconds without a reply after which Redis counts as lost, and outcomes as unknown"
     )
     durability: Literal["memory", "process", "disk"] | None = Field(
         None,
@@ -133,6 +140,16 @@ class Settings(BaseSettings):
             raise ValueError("--tls-client-ca: expected --tls-certificate and --tls-key beside it")
         return self
 
+    @field_validator("store")
+    @classmethod
+    def _is_store(cls, value: str) -> str:
+        if value == "memory:" or (value.startswith("lmdb:") and value != "lmdb:"):
+            return value
+        if value.partition(":")[0] not in SCHEMES:
+            raise ValueError(f"expected lmdb:FOLDER, {EXPECTED}, or memory:")
+        check_url(value)
+        return value
+
     @model_validator(mode="after")
     def _is_private_unless_allowed(self) -> Settings:
         missing = []
@@ -163,13 +180,24 @@ class Settings(BaseSettings):
         return Path(place).expanduser().absolute() if kind == "lmdb" else None
 
     @property
+    def store_url(self) -> str | None:
+        """Where a Redis is, with its password if it has one; None for other stores."""
+        return self.store if self.store.partition(":")[0] in SCHEMES else None
+
+    @property
+    def asserted_durability(self) -> Durability | None:
+        """What to believe of a Redis that hides its configuration."""
+        return Durability[self.redis_durability.upper()] if self.redis_durability else None
+
+    @property
     def asked_durability(self) -> Durability | None:
         """The durability asked for; None for the strongest."""
         return Durability[self.durability.upper()] if self.durability else None
 
     def shown(self) -> dict[str, str]:
-        """Returns every setting as text; none is a secret."""
-        return {name: _text(getattr(self, name)) for name in type(self).model_fields}
+        """Returns every setting as text, without what is secret in it."""
+        shown = {name: _text(getattr(self, name)) for name in type(self).model_fields}
+        return {**shown, "store": without_secrets(self.store)}
 
     @classmethod
     def settings_customise_sources(
@@ -254,7 +282,8 @@ def _sentence(error: ValidationError) -> str:
         return f"the settings file has a setting '{name}' that does not exist"
     if not message.startswith("expected"):
         message = f"expected {_expected(name)}"
-    return f"{flag(name)}: {message}, got {first['input']!r}"
+    got = without_secrets(str(first["input"])) if name == "store" else first["input"]
+    return f"{flag(name)}: {message}, got {got!r}"
 
 
 def _expected(name: str) -> str:
@@ -274,7 +303,7 @@ def _literals(annotation: object) -> tuple[object, ...]:
     return tuple(word for part in get_args(annotation) for word in get_args(part))
 
 
-_EXPECTED = {"store": "lmdb:FOLDER or memory:"}
+_EXPECTED = {"store": f"lmdb:FOLDER, {EXPECTED}, or memory:"}
 _KINDS: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
 _BOUNDS = {"Gt": "above", "Ge": "of at least", "Le": "at most"}
 

@@ -48,8 +48,8 @@ class RedisProcess:
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
-    def start(self) -> None:
-        """Starts a process and returns when it answers."""
+    def start(self, awaited: str = "+PONG") -> None:
+        """Starts a process and returns when it answers a PING like this, or asks for a password."""
         self.folder.mkdir(parents=True, exist_ok=True)
         program = shutil.which("redis-server")
         assert program, MISSING
@@ -59,7 +59,7 @@ class RedisProcess:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not self._answers(awaited):
             assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < end, "redis-server does not answer"
             time.sleep(0.01)
@@ -84,8 +84,8 @@ class RedisProcess:
         os.kill(self.pid, signal.SIGKILL)
         self._process.wait(30)
 
-    def _answers(self) -> bool:
+    def _answers(self, awaited: str) -> bool:
         try:
-            return self.say("PING") in ("+PONG", "-NOAUTH Authentication required.")
+            return self.say("PING").startswith((awaited, "-NOAUTH"))
         except OSError:
             return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -352,3 +353,17 @@ def _beginning(birth: Birth, state: bytes) -> Snapshot:
 
 def _born(birth: Birth, incarnation: bytes, client_id: str, state_bytes: int, now: float) -> Head:
     return born(birth, incarnation, client_id, now, state_bytes)
+
+
+def durability_at(
+    url: str, asked: Durability | None, asserted: Durability | None, reply_seconds: float = REPLY_SECONDS
+) -> Durability:
+    """The level of a store there. Blocks, also within an event loop. Raises as `RedisStore.at` does."""
+
+    async def look() -> Durability:
+        store = await RedisStore.at(url, asked, asserted, reply_seconds)
+        await store.close()
+        return store.durability
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, look()).result()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import TapeheadError
+from ..errors import StoreUnavailable, TapeheadError
 from .base import Durability
 
 Ask = Callable[..., Awaitable[object]]  # sends one command and gives its reply; an error of Redis' comes as a reply
@@ -39,12 +39,15 @@ class Facts:
 
 
 async def facts_of(location: str, ask: Ask) -> Facts:
-    """Raises RedisUnfit if it tells nothing of itself."""
-    info = await ask("INFO")
-    if not isinstance(info, bytes):
-        raise RedisUnfit(location, f"INFO: {info}")
+    """Raises RedisUnfit if it tells nothing of itself, StoreUnavailable while it is not ready."""
+    answer = await ask("INFO")
+    if not isinstance(answer, bytes):
+        raise RedisUnfit(location, f"INFO: {answer}")
+    info = _parsed_info(answer)
+    if info.get("loading", "0") != "0":
+        raise StoreUnavailable(f"Redis at {location} is loading its data")
     config = await ask("CONFIG", "GET", *_NAMES)
-    return Facts(_parsed_info(info), _parsed_config(config) if isinstance(config, list) else {})
+    return Facts(info, _parsed_config(config) if isinstance(config, list) else {})
 
 
 def judge(location: str, facts: Facts, asked: Durability | None, asserted: Durability | None) -> Durability:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 SCHEMES = ("redis", "rediss", "unix")
@@ -30,3 +31,10 @@ def location_of(url: str) -> str:
         return f"unix://{unquote(parts.path)}"
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return urlunsplit((parts.scheme, f"{host}:{parts.port or PORT}", f"/{parts.path.strip('/') or 0}", "", ""))
+
+
+def without_secrets(text: str) -> str:
+    """A store as it was written, but for what stands before the host, and for options."""
+    if text.partition(":")[0] not in SCHEMES:
+        return text
+    return re.sub(r"\?.*", "", re.sub(r"//.*@", "//***@", text), flags=re.DOTALL)

@@ -11,6 +11,7 @@ from service import preflight
 from service.preflight import CHECKS, Finding, findings
 from service.settings import Settings
 from service.store.volume import Hold
+from tests.redis_process import RedisProcess, free_port
 
 
 def settings(tmp_path: Path, **changes: object) -> Settings:
@@ -110,3 +111,21 @@ def test_a_full_disk_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(preflight, "free_bytes", lambda _: 1 << 20)
 
     assert failure(settings(tmp_path)).check == "space"
+
+
+def test_a_redis_that_promises_nothing_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    with RedisProcess(tmp_path / "redis", "--appendfsync", "everysec") as redis:
+        found = failure(settings(tmp_path, store=redis.url))
+        assert found.check == "durability"
+        assert "CONFIG SET appendfsync always" in found.sentence
+
+        redis.say("CONFIG", "SET", "appendfsync", "always")
+        outcomes = {finding.check: finding for finding in findings(settings(tmp_path, store=redis.url))}
+        assert outcomes["durability"].sentence == f"'disk' at {redis.url}"
+
+
+def test_a_redis_that_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:
+    found = failure(settings(tmp_path, store=f"redis://:secret@127.0.0.1:{free_port()}/0"))
+
+    assert "127.0.0.1" in found.sentence
+    assert "secret" not in found.sentence

@@ -77,7 +77,11 @@ def test_durability_is_a_word(word: str) -> None:
         (["--log-level", "loud"], "--log-level: expected one of debug, info, warning, error, got 'loud'"),
         (["--address", "nowhere"], "--address: expected HOST:PORT, got 'nowhere'"),
         (["--address", "127.0.0.1:99999"], "--address: expected HOST:PORT"),
-        (["--store", "redis://x"], "--store: expected lmdb:FOLDER or memory:, got 'redis://x'"),
+        (["--store", "mysql://x"], "--store: expected lmdb:FOLDER, redis://HOST:PORT/DB"),
+        (["--store", "lmdb:"], "--store: expected lmdb:FOLDER"),
+        (["--store", "redis://x:99999"], "--store: expected redis://HOST:PORT/DB"),
+        (["--store", "redis://h/zero"], "--store: expected the number of a database"),
+        (["--redis-reply-seconds", "0"], "--redis-reply-seconds: expected a number above 0, got '0'"),
         (["--durability", "eternal"], "--durability: expected one of memory, process, disk, got 'eternal'"),
         (["--config", "/no/such/file"], "--config: expected a file, got /no/such/file"),
         (["--no-such-flag", "1"], "unrecognized arguments: --no-such-flag"),
@@ -138,3 +142,27 @@ def test_what_is_shown_has_every_setting_as_text() -> None:
 def test_addresses_split_into_host_and_port(address: str, parts: tuple[str, int]) -> None:
     assert split_address(address) == parts
     assert is_loopback(parts[0])
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("redis://ada:se@cret@host:6379/2", "redis://***@host:6379/2"),
+        ("rediss://:secret@host", "rediss://***@host"),
+        ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock"),
+        ("redis://host:1/0", "redis://host:1/0"),
+        ("lmdb:/a@b", "lmdb:/a@b"),
+    ],
+)
+def test_a_password_of_the_store_is_not_shown(store: str, shown: str) -> None:
+    settings = read_settings(["--store", store])
+
+    assert settings.shown()["store"] == shown
+    assert settings.store == store
+
+
+def test_a_password_is_not_repeated_by_a_complaint_about_it() -> None:
+    text = complaint("--store", "redis://:secret@host:port/0")
+
+    assert "secret" not in text
+    assert "redis://***@host:port/0" in text
