@@ -21,6 +21,8 @@ from .api.server import ServerFacts, ServerService
 from .api.sessions import SessionService
 from .api.streams import Streams
 from .api.texts import TextLimits
+from .api.tls import server_credentials
+from .certificates import InvalidCertificate
 from .clock import Clock, SystemClock
 from .engine.admission import Limits
 from .engine.calls import Calls
@@ -31,11 +33,12 @@ from .hosting.repository import Repository
 from .preflight import findings
 from .sessions.lifecycle import Lifecycle
 from .sessions.live import Live
+from .sessions.owners import InvalidTokens, Owners, Quota
+from .sessions.usage import Usage
 from .settings import Settings, split_address
 from .store.base import Store
 from .store.lmdb import LmdbStore
 from .store.memory import MemoryStore
-from .store.redis import RedisStore
 from .store.volume import durability_of
 from .telemetry.http import MetricsServer
 from .telemetry.loop_lag import watch_loop
@@ -48,8 +51,9 @@ EXPIRE_SECONDS = 60.0
 SETTLE_SECONDS = 10.0  # at the end, for the commits in flight
 EXPIRE_AT_ONCE = 1000  # sessions
 GAUGE_SECONDS = 0.5
+TOKENS_SECONDS = 1.0  # between looks at the tokens file: how long a token that was taken out still opens
 CALLS_MARGIN = 1000  # for health, reflection, and those who are about to hear that they are too many
-COMPONENTS = ("grpcio", "onnxruntime", "numpy", "lmdb", "redis", "protobuf")
+COMPONENTS = ("grpcio", "onnxruntime", "numpy", "lmdb", "protobuf")
 
 
 class CannotStart(Exception):
@@ -93,13 +97,20 @@ class Server:
         self._preflight()
         metrics_server = self._start_metrics()
         self.repository = await self._load_models()
-        self.store = await _open_store(settings, self._clock)
+        self._owners = self._recognise()
+        self.store = _open_store(settings, self._clock)
         self._parts.push_async_callback(self.store.close)
         limits = Limits(waiting_steps=settings.max_waiting_steps, max_batch=settings.max_batch)
-        engine = Engine(self.store, self._metrics, self._clock, limits)
+        owners = self._owners
+        engine = Engine(
+            self.store, self._metrics, self._clock, limits, lambda owner: owners.quota_of(owner).waiting_steps
+        )
         self._parts.callback(engine.close)
         live = Live(self.store, self.repository.get, engine.pool_of, limit=settings.max_live_sessions)
-        lifecycle = Lifecycle(self.store, live, self.repository, engine.intake, self._clock, default_ttl=settings.ttl)
+        usage = Usage(self.store, owners.quota_of, self._clock)
+        lifecycle = Lifecycle(
+            self.store, live, self.repository, engine.intake, self._clock, usage, default_ttl=settings.ttl
+        )
         self._keep_running("engine", engine.run())
         self._parts.push_async_callback(_within, SETTLE_SECONDS, engine.wait_empty)
         self._keep_running("watch", _every(WATCH_SECONDS, lifecycle.watch))
@@ -107,8 +118,9 @@ class Server:
         self._keep_running("lag", watch_loop(self._metrics.loop_lagged))
         drain = Drain()
         streams = Streams(
-            lifecycle, drain, self._metrics, max_streams=settings.max_streams, heartbeat=settings.heartbeat
+            lifecycle, drain, self._metrics, owners, max_streams=settings.max_streams, heartbeat=settings.heartbeat
         )
+        self._keep_running("tokens", _every(TOKENS_SECONDS, lambda: _refresh(owners, streams)))
         self._watch_gauges(engine, live, streams)
         port = await self._start_edge(engine, live, lifecycle, streams, drain)
         self.addresses = Addresses(
@@ -124,6 +136,19 @@ class Server:
                 raise CannotStart(finding.sentence)
             if finding.outcome == "warning":
                 log.warning("%s: %s", finding.check, finding.sentence)
+
+    def _recognise(self) -> Owners:
+        settings = self.settings
+        default = Quota(
+            settings.quota_sessions,
+            settings.quota_state_bytes,
+            settings.quota_streams,
+            settings.quota_waiting_steps,
+        )
+        try:
+            return Owners(settings.tokens, certificates=settings.tls_client_ca is not None, default=default)
+        except InvalidTokens as error:
+            raise CannotStart(f"--tokens: {error}") from error
 
     def _start_metrics(self) -> MetricsServer:
         host, port = split_address(self.settings.metrics_address)
@@ -173,10 +198,13 @@ class Server:
         # gRPC's own bound is for each connection, and makes calls wait in silence: it lies above all of ours.
         connection_streams = settings.max_streams + settings.max_calls + CALLS_MARGIN
         limits = EdgeLimits(settings.max_message_bytes, settings.max_calls, connection_streams)
-        edge = Edge(services, drain, self._metrics, limits)
+        edge = Edge(services, drain, self._metrics, limits, self._owners)
         self._parts.push_async_callback(self._end_edge, edge)
+        files = settings.tls_files
         try:
-            port = edge.bind(settings.address)
+            port = edge.bind(settings.address, server_credentials(files) if files else None)
+        except InvalidCertificate as error:
+            raise CannotStart(f"--tls-certificate: {error}") from error
         except OSError as error:
             raise CannotStart(f"--address: {error}") from error
         await edge.start()
@@ -231,11 +259,8 @@ class Server:
         await edge.stop()
 
 
-async def _open_store(settings: Settings, clock: Clock) -> Store:
+def _open_store(settings: Settings, clock: Clock) -> Store:
     folder = settings.store_folder
-    if url := settings.store_url:
-        asked, asserted = settings.asked_durability, settings.asserted_durability
-        return await RedisStore.at(url, asked, asserted, settings.redis_reply_seconds)
     if folder is None:
         return MemoryStore(clock)
     durability = settings.asked_durability or durability_of(folder)
@@ -280,6 +305,11 @@ async def _every(seconds: float, act: Callable[[], Coroutine[Any, Any, object]])
         except TapeheadError as error:
             log.warning("%s", error.message)  # the store is away, say; the next time may go better
         await asyncio.sleep(seconds)
+
+
+async def _refresh(owners: Owners, streams: Streams) -> None:
+    if owners.refresh():
+        streams.end_unknown()
 
 
 async def _within(seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from types import TracebackType
 
 import grpc
 
+from tapehead.access import Access
 from tapehead.catalogs import Models, Sessions
 from tapehead.connection import Connection
 from tapehead.conversation import Conversation
@@ -33,20 +35,28 @@ def connect(
     server: str | None = None,
     *,
     token: str | None = None,
+    token_file: str | PathLike[str] | None = None,
+    tls: bool | None = None,
+    tls_ca: str | PathLike[str] | None = None,
+    tls_cert: str | PathLike[str] | None = None,
+    tls_key: str | PathLike[str] | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     connect_timeout: float = 10.0,
     reconnect_timeout: float = 60.0,
 ) -> Client:
     """A client of the server at HOST:PORT; else of TAPEHEAD_SERVER, else of 127.0.0.1:8001.
 
-    `token` (else TAPEHEAD_TOKEN) says who calls; `credentials` are gRPC's, for TLS. `connect_timeout` and
-    `reconnect_timeout`, in seconds, bound the wait for a server that never answered and for one that did; a session
-    waits as long for a server without room for its next step. Nothing is sent before the first call.
+    `token` says who calls, or `token_file`, which holds one and is read again when it changes. `tls` encrypts; so does
+    any of the PEM files: `tls_ca` (who signs for the server; else whom everybody believes), `tls_cert` and `tls_key`
+    (the client's own). Each is else taken from TAPEHEAD_TOKEN, TAPEHEAD_TLS_CA and so on. `credentials` are gRPC's own,
+    in place of these files. `connect_timeout` and `reconnect_timeout`, in seconds, bound the wait for a server that
+    never answered and for one that did; a session waits as long for a server without room for its next step. Nothing
+    is sent before the first call. Raises ValueError, or OSError for a file that cannot be read.
     """
     return Client(
         Connection(
             server,
-            token=token,
+            access=Access(token, token_file, tls, tls_ca, tls_cert, tls_key),
             credentials=credentials,
             connect_timeout=connect_timeout,
             reconnect_timeout=reconnect_timeout,
@@ -96,6 +106,8 @@ class Client:
         ttl: float | None = None,
         keep_every: int = 0,
         keep_most: int = 0,
+        start: Mapping[str, object] | None = None,
+        constants: Mapping[str, object] | None = None,
         outputs: Sequence[str] = (),
         create: bool = True,
         durable_token: bool = False,
@@ -107,7 +119,9 @@ class Client:
         server draws one. `resume` goes on from another session object's token instead. `window` is in steps, `ttl` in
         seconds, `durability` one of disk, process and memory; what is not given is the server's default. `outputs`
         names the outputs of every step that names none itself. With `keep_every` the state of about every so many
-        steps is kept, the newest `keep_most` of them, for `sessions.fork` and `sessions.rewind`.
+        steps is kept, the newest `keep_most` of them, for `sessions.fork` and `sessions.rewind`. `start` holds the
+        inputs of the model's entry `start`, if it has one, and `constants` what else a session is given once, by name;
+        a session that exists already keeps its own.
 
         With `durable_token` the window counts from the last token given to `saved`, so that an application that
         restarts from that token never finds an answer released.
@@ -134,6 +148,8 @@ class Client:
                 outputs=tuple(outputs),
                 durable_token=durable_token,
                 strict_fingerprint=strict_fingerprint,
+                start=start or {},
+                constants=constants or {},
             ),
         )
 
@@ -150,20 +166,20 @@ class Client:
         """Takes step number `step` (or, with a `step_count`, the chunk from it) without a stream.
 
         `inputs` are arrays of exactly the model's element types, by input name. Repeatable: the same number with the
-        same inputs gives the same answer, once taken.
+        same inputs gives the same answer, once taken. It is the session that this client knows by the id, or asks for
+        first: should another one have taken the id since, SessionReplaced is raised.
         """
         request = session_service_pb2.StepRequest(
             session_id=session_id,
-            incarnation=incarnation,
             step=step,
             step_count=step_count,
             inputs=[to_message(name, array) for name, array in inputs.items()],
             outputs=outputs,
             client_id=self.client_id,
         )
-        answer = await self.connection.call(
-            self.connection.sessions.Step, request, session_service_pb2.StepResponse, session_id=session_id
-        )
+        method, reply = self.connection.sessions.Step, session_service_pb2.StepResponse
+        async with self.sessions.meant(session_id, incarnation) as request.incarnation:
+            answer = await self.connection.call(method, request, reply, session_id=session_id)
         if answer.result.input_hash != step_hash(step_count, inputs, outputs):
             raise StepPayloadMismatch(f"step {step} of the session '{session_id}' has another input: it is another's")
         return StepResult.from_message(answer.result)

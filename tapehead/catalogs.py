@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from tapehead.connection import Connection
-from tapehead.errors import NotFound
+from tapehead.errors import NotFound, SessionReplaced
 from tapehead.results import ModelInfo, SessionInfo, State
 from tapehead.v1 import model_service_pb2, session_pb2, session_service_pb2
 
 PAGE = 100  # entries a call
+KNOWN = 10_000  # incarnations that are remembered
 
 _STATES = {"attached": session_pb2.Session.STATE_ATTACHED, "parked": session_pb2.Session.STATE_PARKED}
 
@@ -22,21 +25,62 @@ class Sessions:
     def __init__(self, connection: Connection, client_id: str) -> None:
         self._connection = connection
         self._client_id = client_id
+        self._incarnations: OrderedDict[str, str] = OrderedDict()  # that this client means by an id; oldest first
+
+    @asynccontextmanager
+    async def meant(self, session_id: str, incarnation: str) -> AsyncIterator[str]:
+        """The incarnation to name in a call that is repeated by itself: the one given, else the one that this client
+        knows or asks for. So a late repeat never reaches another session that has taken the id.
+
+        An incarnation that turns out to be gone is forgotten: whoever calls again means what is there then.
+        """
+        known = incarnation or self._incarnations.get(session_id) or (await self.get(session_id)).incarnation
+        try:
+            yield known
+        except (NotFound, SessionReplaced):
+            if self._incarnations.get(session_id) == known:
+                del self._incarnations[session_id]
+            raise
+
+    def _know(self, message: session_pb2.Session) -> SessionInfo:
+        self._incarnations.pop(message.session_id, None)
+        self._incarnations[message.session_id] = message.incarnation
+        if len(self._incarnations) > KNOWN:
+            self._incarnations.popitem(last=False)
+        return SessionInfo.from_message(message)
 
     async def list(
-        self, *, model_id: str = "", labels: Mapping[str, str] | None = None, state: str | None = None
+        self,
+        *,
+        model_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        state: str | None = None,
+        all_owners: bool = False,
     ) -> list[SessionInfo]:
-        """Every session, or those of a model, with all of these labels, in this state (attached, parked)."""
-        return [info async for info in self.iterate(model_id=model_id, labels=labels, state=state)]
+        """Every session, or those of a model, with all of these labels, in this state (attached, parked).
+
+        An operator may ask for those of all owners.
+        """
+        found = self.iterate(model_id=model_id, labels=labels, state=state, all_owners=all_owners)
+        return [info async for info in found]
 
     async def iterate(
-        self, *, model_id: str = "", labels: Mapping[str, str] | None = None, state: str | None = None
+        self,
+        *,
+        model_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        state: str | None = None,
+        all_owners: bool = False,
     ) -> AsyncIterator[SessionInfo]:
         """As `list`, a page at a time, in the order of the ids."""
         if state is not None and state not in _STATES:
             raise ValueError(f"state: expected {' or '.join(_STATES)}, got '{state}'")
         request = session_service_pb2.ListSessionsRequest(
-            page_size=PAGE, model_id=model_id, labels=labels, state=_STATES[state] if state else None
+            page_size=PAGE,
+            model_id=model_id,
+            labels=labels,
+            state=_STATES[state] if state else None,
+            all_owners=all_owners,
         )
         method, answer = self._connection.sessions.ListSessions, session_service_pb2.ListSessionsResponse
         while True:
@@ -47,12 +91,13 @@ class Sessions:
                 return
             request.page_token = page.next_page_token
 
-    async def get(self, session_id: str, *, incarnation: str = "") -> SessionInfo:
-        request = session_service_pb2.GetSessionRequest(session_id=session_id, incarnation=incarnation)
-        method, answer = self._connection.sessions.GetSession, session_service_pb2.GetSessionResponse
-        return SessionInfo.from_message(
-            (await self._connection.call(method, request, answer, session_id=session_id)).session
+    async def get(self, session_id: str, *, incarnation: str = "", minimum_step: int = 0) -> SessionInfo:
+        """What the store knows of a session; raises StepGap if it has not reached `minimum_step`."""
+        request = session_service_pb2.GetSessionRequest(
+            session_id=session_id, incarnation=incarnation, minimum_step=minimum_step
         )
+        method, answer = self._connection.sessions.GetSession, session_service_pb2.GetSessionResponse
+        return self._know((await self._connection.call(method, request, answer, session_id=session_id)).session)
 
     async def find(self, session_id: str) -> SessionInfo | None:
         """The session, or None if there is none."""
@@ -63,7 +108,7 @@ class Sessions:
 
     async def create(self, request: session_service_pb2.CreateSessionRequest) -> SessionInfo:
         method, answer = self._connection.sessions.CreateSession, session_service_pb2.CreateSessionResponse
-        return SessionInfo.from_message((await self._connection.call(method, request, answer)).session)
+        return self._know((await self._connection.call(method, request, answer)).session)
 
     async def delete(self, session_id: str, *, incarnation: str = "") -> int:
         """Deletes a session with its state and answers; returns the last step that it had committed.
@@ -72,14 +117,24 @@ class Sessions:
         """
         request = session_service_pb2.DeleteSessionRequest(session_id=session_id, incarnation=incarnation)
         method, answer = self._connection.sessions.DeleteSession, session_service_pb2.DeleteSessionResponse
+        self._incarnations.pop(session_id, None)
         return (await self._connection.call_once(method, request, answer, session_id=session_id)).committed_step
 
     async def read_state(
-        self, session_id: str, *, step: int | None = None, tensors: Sequence[str] = (), incarnation: str = ""
+        self,
+        session_id: str,
+        *,
+        step: int | None = None,
+        tensors: Sequence[str] = (),
+        incarnation: str = "",
+        minimum_step: int = 0,
     ) -> State:
-        """The state after the latest step or a kept one: all of it, or the tensors named. Changes nothing."""
+        """The state after the latest step or a kept one: all of it, or the tensors named. Changes nothing.
+
+        Raises StepGap if the session has not reached `minimum_step`.
+        """
         request = session_service_pb2.ReadStateRequest(
-            session_id=session_id, incarnation=incarnation, step=step, tensors=tensors
+            session_id=session_id, incarnation=incarnation, step=step, tensors=tensors, minimum_step=minimum_step
         )
         method, answer = self._connection.sessions.ReadState, session_service_pb2.ReadStateResponse
         return State.from_message(await self._connection.call(method, request, answer, session_id=session_id))
@@ -101,7 +156,6 @@ class Sessions:
         """
         request = session_service_pb2.ForkSessionRequest(
             session_id=session_id,
-            incarnation=incarnation,
             step=step,
             new_session_id=new_session_id,
             request_id=str(uuid.uuid4()),
@@ -111,9 +165,8 @@ class Sessions:
         if ttl is not None:
             request.ttl.FromTimedelta(timedelta(seconds=ttl))
         method, answer = self._connection.sessions.ForkSession, session_service_pb2.ForkSessionResponse
-        return SessionInfo.from_message(
-            (await self._connection.call(method, request, answer, session_id=session_id)).session
-        )
+        async with self.meant(session_id, incarnation) as request.incarnation:
+            return self._know((await self._connection.call(method, request, answer, session_id=session_id)).session)
 
     async def rewind(self, session_id: str, step: int, to_step: int, *, incarnation: str = "") -> int:
         """Goes back: step number `step`, the next one, ends in the state after the kept step `to_step`.
@@ -121,10 +174,11 @@ class Sessions:
         Returns the last committed step. Repeatable. A stream that is open on the session ends SessionTakenOver.
         """
         request = session_service_pb2.RewindSessionRequest(
-            session_id=session_id, incarnation=incarnation, step=step, to_step=to_step, client_id=self._client_id
+            session_id=session_id, step=step, to_step=to_step, client_id=self._client_id
         )
         method, answer = self._connection.sessions.RewindSession, session_service_pb2.RewindSessionResponse
-        response = await self._connection.call(method, request, answer, session_id=session_id)
+        async with self.meant(session_id, incarnation) as request.incarnation:
+            response = await self._connection.call(method, request, answer, session_id=session_id)
         return response.result.committed_step
 
 

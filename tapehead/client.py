@@ -7,6 +7,7 @@ with tapehead.connect() as client, client.session("ntm-copy") as session:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from types import TracebackType
 
 import grpc
@@ -23,21 +24,34 @@ def connect(
     server: str | None = None,
     *,
     token: str | None = None,
+    token_file: str | PathLike[str] | None = None,
+    tls: bool | None = None,
+    tls_ca: str | PathLike[str] | None = None,
+    tls_cert: str | PathLike[str] | None = None,
+    tls_key: str | PathLike[str] | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     connect_timeout: float = 10.0,
     reconnect_timeout: float = 60.0,
 ) -> Client:
     """A client of the server at HOST:PORT; else of TAPEHEAD_SERVER, else of 127.0.0.1:8001.
 
-    `token` (else TAPEHEAD_TOKEN) says who calls; `credentials` are gRPC's, for TLS. `connect_timeout` and
-    `reconnect_timeout`, in seconds, bound the wait for a server that never answered and for one that did; a session
-    waits as long for a server without room for its next step. Nothing is sent before the first call.
+    `token` says who calls, or `token_file`, which holds one and is read again when it changes. `tls` encrypts; so does
+    any of the PEM files: `tls_ca` (who signs for the server; else whom everybody believes), `tls_cert` and `tls_key`
+    (the client's own). Each is else taken from TAPEHEAD_TOKEN, TAPEHEAD_TLS_CA and so on. `credentials` are gRPC's own,
+    in place of these files. `connect_timeout` and `reconnect_timeout`, in seconds, bound the wait for a server that
+    never answered and for one that did; a session waits as long for a server without room for its next step. Nothing
+    is sent before the first call. Raises ValueError, or OSError for a file that cannot be read.
     """
 
     async def make() -> aio.Client:  # on the loop, because the channel belongs to it
         return aio.connect(
             server,
             token=token,
+            token_file=token_file,
+            tls=tls,
+            tls_ca=tls_ca,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
             credentials=credentials,
             connect_timeout=connect_timeout,
             reconnect_timeout=reconnect_timeout,
@@ -93,6 +107,8 @@ class Client:
         ttl: float | None = None,
         keep_every: int = 0,
         keep_most: int = 0,
+        start: Mapping[str, object] | None = None,
+        constants: Mapping[str, object] | None = None,
         outputs: Sequence[str] = (),
         create: bool = True,
         durable_token: bool = False,
@@ -112,6 +128,8 @@ class Client:
                 ttl=ttl,
                 keep_every=keep_every,
                 keep_most=keep_most,
+                start=start,
+                constants=constants,
                 outputs=outputs,
                 create=create,
                 durable_token=durable_token,
@@ -195,7 +213,7 @@ class Session(Standing):
         """Ends the stream. The session itself lives on in the server's store."""
         self._portal.call(self._session.close())
 
-    def step(self, inputs: object, *, outputs: Sequence[str] = ()) -> StepResult:
+    def step(self, inputs: object = None, *, outputs: Sequence[str] = ()) -> StepResult:
         """Takes one step: an array or list for the model's only input, or a dict by input name."""
         return self._portal.call(self._session.step(inputs, outputs=outputs))
 
@@ -267,13 +285,24 @@ class Sessions:
         self._sessions = sessions
 
     def list(
-        self, *, model_id: str = "", labels: Mapping[str, str] | None = None, state: str | None = None
+        self,
+        *,
+        model_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        state: str | None = None,
+        all_owners: bool = False,
     ) -> list[SessionInfo]:
-        """Every session, or those of a model, with all of these labels, in this state (attached, parked)."""
-        return self._portal.call(self._sessions.list(model_id=model_id, labels=labels, state=state))
+        """Every session, or those of a model, with all of these labels, in this state (attached, parked).
 
-    def get(self, session_id: str, *, incarnation: str = "") -> SessionInfo:
-        return self._portal.call(self._sessions.get(session_id, incarnation=incarnation))
+        An operator may ask for those of all owners.
+        """
+        return self._portal.call(
+            self._sessions.list(model_id=model_id, labels=labels, state=state, all_owners=all_owners)
+        )
+
+    def get(self, session_id: str, *, incarnation: str = "", minimum_step: int = 0) -> SessionInfo:
+        """What the store knows of a session; raises StepGap if it has not reached `minimum_step`."""
+        return self._portal.call(self._sessions.get(session_id, incarnation=incarnation, minimum_step=minimum_step))
 
     def find(self, session_id: str) -> SessionInfo | None:
         """The session, or None if there is none."""
@@ -284,11 +313,22 @@ class Sessions:
         return self._portal.call(self._sessions.delete(session_id, incarnation=incarnation))
 
     def read_state(
-        self, session_id: str, *, step: int | None = None, tensors: Sequence[str] = (), incarnation: str = ""
+        self,
+        session_id: str,
+        *,
+        step: int | None = None,
+        tensors: Sequence[str] = (),
+        incarnation: str = "",
+        minimum_step: int = 0,
     ) -> State:
-        """The state after the latest step or a kept one: all of it, or the tensors named. Changes nothing."""
+        """The state after the latest step or a kept one: all of it, or the tensors named. Changes nothing.
+
+        Raises StepGap if the session has not reached `minimum_step`.
+        """
         return self._portal.call(
-            self._sessions.read_state(session_id, step=step, tensors=tensors, incarnation=incarnation)
+            self._sessions.read_state(
+                session_id, step=step, tensors=tensors, incarnation=incarnation, minimum_step=minimum_step
+            )
         )
 
     def fork(

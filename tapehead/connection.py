@@ -11,7 +11,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from tapehead.errors import TapeheadError
+from tapehead.access import Access
+from tapehead.errors import TapeheadError, TokenInvalid
 from tapehead.reconnect import Patience, may_reconnect
 from tapehead.status import from_rpc_error
 from tapehead.step_call import StepCall
@@ -60,16 +61,20 @@ class Connection:
         self,
         server: str | None = None,
         *,
-        token: str | None = None,
+        access: Access | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         connect_timeout: float = 10.0,
         reconnect_timeout: float = 60.0,
     ) -> None:
+        """`credentials` are gRPC's own, in place of those that `access` names. Raises OSError for a missing file."""
         self.server = server_address(server)
         self.connect_timeout = connect_timeout
         self.reconnect_timeout = reconnect_timeout
         self._was_reached = False
-        self._token = token if token is not None else os.environ.get("TAPEHEAD_TOKEN")
+        self._access = access or Access()
+        self._sent_token: str | None = None
+        if credentials is None and self._access.tls:
+            credentials = grpc.ssl_channel_credentials(*self._access.certificates())
         options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if _is_loopback(self.server) else 1))
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(self.server, options=options)
@@ -84,6 +89,15 @@ class Connection:
     def patience(self) -> Patience:
         return Patience(self.reconnect_timeout if self._was_reached else self.connect_timeout)
 
+    def has_newer_token(self, error: TapeheadError) -> bool:
+        """Whether a call that was refused for its token would be made with another one now."""
+        if not isinstance(error, TokenInvalid):
+            return False
+        try:
+            return self._access.current_token() != self._sent_token
+        except (OSError, ValueError):
+            return False
+
     def reached(self) -> None:
         """The server answered."""
         self._was_reached = True
@@ -96,7 +110,7 @@ class Connection:
                 return await self.call_once(method, request, answer, session_id=session_id)
             except TapeheadError as error:
                 delay = patience.next_delay(asyncio.get_running_loop().time(), error.retry_after)
-                if delay is None or not may_reconnect(error):
+                if delay is None or not (may_reconnect(error) or self.has_newer_token(error)):
                     raise
             await asyncio.sleep(delay)
 
@@ -120,7 +134,8 @@ class Connection:
     def _metadata(self, session_id: str) -> tuple[tuple[str, str], ...]:
         # The id lets a load balancer send a session's calls to one replica; nothing depends on it.
         affinity = (("tapehead-session-id", session_id),) if session_id else ()
-        authorization = (("authorization", f"Bearer {self._token}"),) if self._token else ()
+        self._sent_token = token = self._access.current_token()
+        authorization = (("authorization", f"Bearer {token}"),) if token else ()
         return affinity + authorization
 
 

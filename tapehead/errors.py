@@ -219,6 +219,8 @@ class OverCapacity(Exhausted):
 
 
 class QuotaExceeded(Exhausted):
+    """The owner has as much as it may: metadata `what`, `limit`."""
+
     reason = "QUOTA_EXCEEDED"
 
 
@@ -261,11 +263,15 @@ class StateRegressed(DataLoss):
 
 
 class TokenInvalid(TapeheadError):
+    """The server asks who calls, and does not know the token, or got none."""
+
     reason = "TOKEN_INVALID"
     code = grpc.StatusCode.UNAUTHENTICATED
 
 
 class RoleRequired(TapeheadError):
+    """Only an operator may do this."""
+
     reason = "ROLE_REQUIRED"
     code = grpc.StatusCode.PERMISSION_DENIED
 

@@ -6,7 +6,7 @@ import random
 
 import grpc
 
-from tapehead.errors import OverCapacity, SessionTakenOver, TapeheadError
+from tapehead.errors import OverCapacity, QuotaExceeded, SessionTakenOver, TapeheadError
 
 FIRST_DELAY = 0.05  # seconds
 LONGEST_DELAY = 0.5  # seconds; a server that restarts is back within a few of these
@@ -36,7 +36,7 @@ def may_reopen(error: TapeheadError, *, was_open: bool) -> bool:
 
     A session that was open before also waits for a server that has no room for it at the moment.
     """
-    return may_reconnect(error) or (was_open and isinstance(error, OverCapacity))
+    return may_reconnect(error) or (was_open and isinstance(error, (OverCapacity, QuotaExceeded)))
 
 
 class Patience:

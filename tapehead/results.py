@@ -104,6 +104,7 @@ class SessionInfo:
     last_use_time: datetime | None
     expire_time: datetime | None
     kept_steps: tuple[int, ...]  # that the session can be forked from or rewound to
+    owner: str = ""  # where an operator lists the sessions of all owners
 
     @classmethod
     def from_message(cls, message: session_pb2.Session) -> SessionInfo:
@@ -125,6 +126,7 @@ class SessionInfo:
             last_use_time=_time(message.last_use_time),
             expire_time=_time(message.expire_time),
             kept_steps=tuple(message.kept_steps),
+            owner=message.owner,
         )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tapehead.errors import (
     OverCapacity,
     ProtocolViolation,
+    QuotaExceeded,
     SessionReplaced,
     StateRegressed,
     StepGap,
@@ -70,7 +71,7 @@ class StepLog:
         self.received_step = start  # the last step whose answer came over the wire
         self.delivered_step = start  # the last step whose answer the caller was given
         self.given_up_count = 0  # how often a step failed and took those behind it along
-        self.overload: OverCapacity | None = None  # why nothing is sent for the moment
+        self.overload: OverCapacity | QuotaExceeded | None = None  # why nothing is sent for the moment
         self.durable_token = durable_token
         self._saved_step = start
         self._resumes = token is not None
@@ -233,7 +234,7 @@ class StepLog:
         first = self._held[0] if self._held else None
         if first is None or self._sent_step < first.step or step not in (0, first.step):
             raise ProtocolViolation(f"the server refused step {step}, which was not asked for: {error}")
-        if isinstance(error, OverCapacity):
+        if isinstance(error, (OverCapacity, QuotaExceeded)):
             self.overload = error
             self._take_back(first.step, behind=list(self._held)[1:])
         else:

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from tapehead.connection import Connection
-from tapehead.errors import OverCapacity, ProtocolViolation, ServerUnreachable, SessionClosed, TapeheadError
+from tapehead.errors import Exhausted, ProtocolViolation, ServerUnreachable, SessionClosed, TapeheadError
 from tapehead.opening import Opening
 from tapehead.reconnect import Patience, may_reopen
 from tapehead.results import StepResult
@@ -119,7 +119,7 @@ class StepStream:
             if self.latest_open is not None:
                 patience.limit = self._connection.reconnect_timeout
             now = asyncio.get_running_loop().time()
-            may = may_reopen(error, was_open=self.latest_open is not None)
+            may = may_reopen(error, was_open=self.latest_open is not None) or self._connection.has_newer_token(error)
             delay = patience.next_delay(now, error.retry_after) if may else None
             if self._failure is not None or delay is None:
                 self._fail(error)
@@ -189,7 +189,7 @@ class StepStream:
         finally:  # where nothing is written, nothing is to be waited for
             call.cancel()
 
-    async def _wait_for_room(self, overload: OverCapacity) -> None:
+    async def _wait_for_room(self, overload: Exhausted) -> None:
         delay = self._overloaded.next_delay(asyncio.get_running_loop().time(), overload.retry_after)
         if delay is not None:
             await asyncio.sleep(delay)

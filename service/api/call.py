@@ -9,11 +9,12 @@ from typing import Any, Literal, Protocol
 import grpc
 import grpc.aio
 
+from ..sessions.owners import NOBODY, Caller
 from .status import Status
 
 EOF = grpc.aio.EOF  # type: ignore[attr-defined]  # missing in the stubs
 
-Kind = Literal["unary", "server_stream", "bidi_stream"]
+Kind = Literal["unary", "client_stream", "server_stream", "bidi_stream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,12 @@ class Messages:
 class Call:
     """One call: its context, its identity and, once it has ended, how."""
 
-    __slots__ = ("code", "context", "messages", "method", "reason", "request_id")
+    __slots__ = ("caller", "code", "context", "messages", "method", "reason", "request_id")
 
     def __init__(self, method: Method, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self.method = method
         self.context = context
+        self.caller: Caller = NOBODY  # until it is asked, where anybody is
         self.messages: MessageCount = Messages()
         self.request_id = ""
         self.code = grpc.StatusCode.OK
@@ -57,8 +59,8 @@ class Call:
 
     @property
     def owner(self) -> str:
-        """The namespace of the caller's sessions; one for all, as long as nobody has to say who they are."""
-        return ""
+        """The namespace of the caller's sessions; one for all, where nobody has to say who they are."""
+        return self.caller.owner
 
     async def read(self) -> Any:
         """Returns the next message of a streaming client, or `EOF`."""

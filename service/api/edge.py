@@ -12,8 +12,10 @@ from grpc_health.v1 import health_pb2
 
 from tapehead.v1 import model_service_pb2, question_service_pb2, server_service_pb2, session_service_pb2
 
+from ..sessions.owners import Owners
 from .health import Health
 from .interceptors.access_log import access_log
+from .interceptors.authentication import authenticate
 from .interceptors.capacity import bound_calls
 from .interceptors.draining import Drain
 from .interceptors.errors import errors_to_status
@@ -67,7 +69,9 @@ class Services:
 class Edge:
     """Owns the gRPC server. Made, started and ended on one event loop."""
 
-    def __init__(self, services: Services, drain: Drain, observer: EdgeObserver, limits: EdgeLimits) -> None:
+    def __init__(
+        self, services: Services, drain: Drain, observer: EdgeObserver, limits: EdgeLimits, owners: Owners
+    ) -> None:
         self._drain = drain
         self._server = grpc.aio.server(options=_options(limits))
         interceptors = (
@@ -75,14 +79,17 @@ class Edge:
             access_log,
             count_calls(observer),
             errors_to_status(observer.rejected),
+            authenticate(owners),
             drain.intercept,
             bound_calls(limits.calls),
         )
         self._server.add_generic_rpc_handlers((Handlers(_served(services), interceptors, limits.message_bytes),))
 
-    def bind(self, address: str) -> int:
-        """Takes the address and returns the port; raises OSError if it cannot be had."""
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Takes the address and returns the port; raises OSError if it cannot be had. With credentials it is TLS."""
         try:
+            if credentials is not None:
+                return self._server.add_secure_port(address, credentials)
             return self._server.add_insecure_port(address)
         except RuntimeError:
             raise OSError(f"the address {address} cannot be bound") from None

@@ -37,7 +37,7 @@ class QuestionService:
         count = _answer_count(request.answer_count)
         match request.WhichOneof("subject"):
             case "story":
-                return await self._ask_story(request, count)
+                return await self._ask_story(request, count, call.owner)
             case "session_id":
                 return await self._ask_session(request, count, Key(call.owner, request.session_id))
             case _:
@@ -74,7 +74,7 @@ class QuestionService:
             incarnation=incarnation.hex(),
         )
 
-    async def _ask_story(self, request: pb.AskRequest, count: int) -> pb.AskResponse:
+    async def _ask_story(self, request: pb.AskRequest, count: int, owner: str) -> pb.AskResponse:
         if not request.model_id:
             raise InvalidField("model_id", "the model to ask about a story", "none")
         model = self._find_model(request.model_id, request.model_version)
@@ -82,7 +82,7 @@ class QuestionService:
         story = codec.sentences(request.story.sentences, "story.sentences")
         question = codec.sentence(request.question, "question")
         forgotten = forgotten_sentences(len(story.ids), model.manifest.question_answering)
-        asked = await self._calls.ask_story(model, story.ids[forgotten:], question.ids)
+        asked = await self._calls.ask_story(model, story.ids[forgotten:], question.ids, owner=owner)
         unknown = dict.fromkeys(story.unknown + question.unknown)
         return _response(model, asked, count, tuple(unknown), forgotten, remembered=len(story.ids) - forgotten)
 

@@ -102,13 +102,16 @@ def snake_case(name: str) -> str:
 
 def _kind(rpc: MethodDescriptor) -> Kind:
     if rpc.client_streaming:
-        return "bidi_stream"
+        return "bidi_stream" if rpc.server_streaming else "client_stream"
     return "server_stream" if rpc.server_streaming else "unary"
 
+
+_READ_BY_HAND = ("client_stream", "bidi_stream")
 
 _BUILDERS = {
     "unary": grpc.unary_unary_rpc_method_handler,
     "server_stream": grpc.unary_stream_rpc_method_handler,
+    "client_stream": grpc.stream_stream_rpc_method_handler,  # one answer is a stream of one, on the wire
     "bidi_stream": grpc.stream_stream_rpc_method_handler,
 }
 
@@ -135,6 +138,6 @@ def _behaviour(method: Method, handler: Handler) -> Callable[[Any, grpc.aio.Serv
         return unary
 
     async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        await handler(None if method.kind == "bidi_stream" else request, Call(method, context))
+        await handler(None if method.kind in _READ_BY_HAND else request, Call(method, context))
 
     return stream

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tapehead.v1 import server_service_pb2 as pb
 
+from ..sessions.owners import Role
 from ..store.base import Durability
 from .call import Call
 from .views import durability_view, timestamp
@@ -43,5 +44,6 @@ class ServerService:
             components=facts.components,
         )
 
-    async def get_statistics(self, _request: pb.GetStatisticsRequest, _call: Call) -> pb.GetStatisticsResponse:
+    async def get_statistics(self, _request: pb.GetStatisticsRequest, call: Call) -> pb.GetStatisticsResponse:
+        call.caller.require(Role.OPERATOR, "reading the statistics of the server")
         return pb.GetStatisticsResponse(**self._statistics())

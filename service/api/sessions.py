@@ -7,7 +7,9 @@ from tapehead.v1 import session_service_pb2 as pb
 
 from ..engine.calls import Calls
 from ..errors import InvalidField
-from ..sessions.lifecycle import Lifecycle, SessionView
+from ..sessions.lifecycle import Lifecycle
+from ..sessions.listing import Filter, SessionView
+from ..sessions.owners import Role
 from ..store.base import Key
 from .call import Call
 from .pages import page_size, page_start, page_token
@@ -31,19 +33,18 @@ class SessionService:
 
     async def get_session(self, request: pb.GetSessionRequest, call: Call) -> pb.GetSessionResponse:
         key = Key(call.owner, request.session_id)
-        view = await self._lifecycle.get(key, incarnation_of(request.incarnation))
+        view = await self._lifecycle.get(key, incarnation_of(request.incarnation), request.minimum_step)
         return pb.GetSessionResponse(session=self._session(view))
 
     async def list_sessions(self, request: pb.ListSessionsRequest, call: Call) -> pb.ListSessionsResponse:
-        filters = ("sessions", call.owner, request.model_id, dict(request.labels), int(request.state))
-        views, after = await self._lifecycle.list(
-            call.owner,
-            after=page_start(request.page_token, *filters),
-            limit=page_size(request.page_size),
-            model_id=request.model_id,
-            labels=dict(request.labels),
-            attached=_attached(request.state),
-        )
+        wanted = Filter(request.model_id, dict(request.labels), _attached(request.state))
+        filters = ("sessions", call.owner, request.all_owners, request.model_id, wanted.labels, int(request.state))
+        after, limit = page_start(request.page_token, *filters), page_size(request.page_size)
+        if request.all_owners:
+            call.caller.require(Role.OPERATOR, "listing the sessions of all owners")
+            views, after = await self._lifecycle.list_all(after=after, limit=limit, wanted=wanted)
+        else:
+            views, after = await self._lifecycle.list(call.owner, after=after, limit=limit, wanted=wanted)
         return pb.ListSessionsResponse(
             sessions=[self._session(view) for view in views], next_page_token=page_token(after, *filters)
         )
@@ -102,7 +103,9 @@ class SessionService:
 
     def _session(self, view: SessionView) -> session_pb2.Session:
         durability = self._lifecycle.store_durability
-        return session_view(view.session_id, view.head, is_attached=view.attached, durability=durability)
+        message = session_view(view.session_id, view.head, is_attached=view.attached, durability=durability)
+        message.owner = view.owner
+        return message
 
 
 def _attached(state: int) -> bool | None:

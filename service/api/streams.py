@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from tapehead.v1 import session_service_pb2 as pb
 
-from ..errors import Draining, MalformedMessage, OverCapacity
+from ..errors import Draining, MalformedMessage, OverCapacity, QuotaExceeded, TokenInvalid
 from ..sessions.attachment import Attachment
 from ..sessions.lifecycle import Lifecycle, OpenSpec
+from ..sessions.owners import Owners
 from ..store.base import Durability
 from .call import EOF, Call
 from .interceptors.draining import Drain
@@ -25,7 +27,14 @@ class Streams:
     """Opens streams and serves them."""
 
     def __init__(
-        self, lifecycle: Lifecycle, drain: Drain, observer: StreamObserver, *, max_streams: int, heartbeat: float
+        self,
+        lifecycle: Lifecycle,
+        drain: Drain,
+        observer: StreamObserver,
+        owners: Owners,
+        *,
+        max_streams: int,
+        heartbeat: float,
     ) -> None:
         """`heartbeat` is in seconds."""
         self._lifecycle = lifecycle
@@ -33,21 +42,38 @@ class Streams:
         self._observer = observer
         self._max_streams = max_streams
         self._heartbeat = heartbeat
+        self._owners = owners
+        self._count_of: Counter[str] = Counter()  # streams by owner
+        self._open: dict[Call, Attachment] = {}
         self.count = 0
 
     async def serve(self, call: Call) -> None:
         """Serves one call from its first message to its end."""
         if self.count >= self._max_streams:
             raise OverCapacity("streams", self._max_streams, retry_after=RETRY_AFTER)
+        quota = self._owners.quota_of(call.owner).streams
+        if 0 < quota <= self._count_of[call.owner]:
+            raise QuotaExceeded("streams", quota, retry_after=RETRY_AFTER)
         self.count += 1
+        self._count_of[call.owner] += 1
         try:
             await self._serve(call)
         finally:
             self.count -= 1
+            self._count_of[call.owner] -= 1
+            if not self._count_of[call.owner]:
+                del self._count_of[call.owner]
+
+    def end_unknown(self) -> None:
+        """Ends the streams of those who would not be recognised any more."""
+        for call, attachment in list(self._open.items()):
+            if not self._owners.is_current(call.caller):
+                attachment.end(TokenInvalid("one that is no longer known"))
 
     async def _serve(self, call: Call) -> None:
         message = await self._first_message(call)
         attachment = await self._lifecycle.open(call.owner, _open_spec(message))
+        self._open[call] = attachment
         try:
             codec = StepCodec(attachment.model, message.outputs)
             if attachment.fingerprint_changed:
@@ -57,6 +83,7 @@ class Streams:
             stream = StepStream(call, attachment, codec, self._drain, self._observer, self._heartbeat)
             await stream.run([opened(attachment, self._lifecycle.store_durability), *attachment.replays])
         finally:
+            del self._open[call]
             attachment.detach()
 
     async def _first_message(self, call: Call) -> pb.StreamOpen:

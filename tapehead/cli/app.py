@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from tapehead.cli import ask, models, server, sessions, states, stream
+from tapehead.cli.options import AccessOptions, access
 from tapehead.errors import TapeheadError
 
 app = typer.Typer(
@@ -42,8 +44,16 @@ def options(
     _: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="A file with the token that says who calls; or set TAPEHEAD_TOKEN."),
+    ] = None,
+    tls: Annotated[bool | None, typer.Option("--tls/--no-tls", help="Encrypt; so does any of the files below.")] = None,
+    tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="Who signs for the server, in PEM.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="This client's certificate, in PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="The key of that certificate, in PEM.")] = None,
 ) -> None:
-    pass
+    access.set(AccessOptions(token_file, tls, tls_ca, tls_cert, tls_key))
 
 
 def main() -> None:

@@ -6,7 +6,10 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,8 +33,22 @@ SessionId = Annotated[str, typer.Argument(help="The session's id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+@dataclass(frozen=True, slots=True)
+class AccessOptions:
+    """What was said before the command, of who calls and whom it believes."""
+
+    token_file: Path | None = None
+    tls: bool | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+access: ContextVar[AccessOptions] = ContextVar("access", default=AccessOptions())  # noqa: B039  # never changes
+
+
 def connect(server: str | None) -> tapehead.Client:
-    return tapehead.connect(server, connect_timeout=CONNECT_TIMEOUT)
+    return tapehead.connect(server, connect_timeout=CONNECT_TIMEOUT, **fields(access.get()))
 
 
 def console() -> Console:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -19,25 +19,31 @@ def ls(
     model: Annotated[str, typer.Option("--model", help="Only sessions of this model.")] = "",
     label: Annotated[list[str] | None, typer.Option("--label", help="Only with this label, KEY=VALUE.")] = None,
     state: Annotated[str | None, typer.Option("--state", help="Only attached or only parked ones.")] = None,
+    all_owners: Annotated[bool, typer.Option("--all-owners", help="Everybody's; for operators.")] = False,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
     """List sessions in the order of their ids."""
     with connect(server) as client:
-        found = client.sessions.list(model_id=model, labels=labels(label), state=state)
+        found = client.sessions.list(model_id=model, labels=labels(label), state=state, all_owners=all_owners)
     if as_json:
         print_json(found)
         return
     name = Column("session", no_wrap=True, overflow="fold")  # to be copied, so never cut
-    table = Table(name, "model", "step", "state", "durability", "last use", box=None, pad_edge=False)
+    facts = ("model", "step", "state", "durability", Column("size", justify="right"), "age", "last use")
+    table = Table(*(["owner"] if all_owners else []), name, *facts, box=None, pad_edge=False)
+    now = datetime.now(UTC)
     for info in found:
         table.add_row(
+            *([info.owner] if all_owners else []),
             info.session_id,
             f"{info.model_id}/{info.model_version}",
             str(info.committed_step),
             info.state,
             info.durability,
-            _time(info.last_use_time),
+            _size(info.state_bytes),
+            _age(now, info.create_time),
+            _age(now, info.last_use_time, " ago"),
         )
     console().print(table if found else "There are no sessions.")
 
@@ -92,6 +98,26 @@ def _facts(info: SessionInfo) -> list[tuple[str, str]]:
         ("last use", _time(info.last_use_time)),
         ("expires", _time(info.expire_time)),
     ]
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def _age(now: datetime, time: datetime | None, after: str = "") -> str:
+    """How long ago that was, in its largest unit; the clocks of both sides may differ a little."""
+    if time is None:
+        return "never"
+    seconds = max(0.0, (now - time).total_seconds())
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}{after}"
+    return f"{seconds:.0f} s{after}"
 
 
 def _time(time: datetime | None) -> str:

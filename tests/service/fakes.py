@@ -19,6 +19,8 @@ from service.sessions.hashing import step_hash
 from service.sessions.lifecycle import CreateSpec, Lifecycle, OpenSpec
 from service.sessions.live import Live
 from service.sessions.messages import StepMessage
+from service.sessions.owners import Quota
+from service.sessions.usage import Usage
 from service.store.base import Key, Store
 from service.store.memory import MemoryStore
 from tapehead.v1.manifest_pb2 import Manifest
@@ -93,13 +95,24 @@ class SilentObserver:
 class Server:
     """One server's sessions and engine over a store that others may share."""
 
-    def __init__(self, store: Store, *models: Model, limits: Limits | None = None, live_limit: int = 100) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *models: Model,
+        limits: Limits | None = None,
+        live_limit: int = 100,
+        quota: Quota = Quota(),  # noqa: B008  # a value, as fixed as a number
+    ) -> None:
         clock = HandClock()
+        self.store, self.clock = store, clock
         self.repository = Repository(models or [fake_model()])
-        self.engine = Engine(store, SilentObserver(), clock, limits or Limits())
+        self.engine = Engine(store, SilentObserver(), clock, limits or Limits(), lambda _owner: quota.waiting_steps)
         self.live = Live(store, self.repository.get, self.engine.pool_of, limit=live_limit)
         self.calls = Calls(self.live, self.engine.intake, store)
-        self.lifecycle = Lifecycle(store, self.live, self.repository, self.engine.intake, clock, default_ttl=3600.0)
+        usage = Usage(store, lambda _owner: quota, clock)
+        self.lifecycle = Lifecycle(
+            store, self.live, self.repository, self.engine.intake, clock, usage, default_ttl=3600.0
+        )
 
     async def create(self, session_id: str, window: int = 64) -> Key:
         await self.lifecycle.create(OWNER, CreateSpec(session_id, "accumulator", window=window))

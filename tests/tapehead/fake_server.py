@@ -290,7 +290,9 @@ class FakeServer(
 
     # --- unary --------------------------------------------------------------------------------------------------------
 
-    async def _enter(self, context: grpc.aio.ServicerContext, session_id: str | None = None) -> FakeSession:
+    async def _enter(
+        self, context: grpc.aio.ServicerContext, session_id: str | None = None, incarnation: str = ""
+    ) -> FakeSession:
         self.metadata.append({str(key): str(value) for key, value in context.invocation_metadata() or ()})
         if self.unary_failures:
             await _abort(context, self.unary_failures.popleft())
@@ -298,6 +300,8 @@ class FakeServer(
             return FakeSession("", "", "", 0, 0)
         if session_id not in self.sessions:
             await _abort(context, Status(grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND", {"session_id": session_id}))
+        if incarnation not in ("", self.sessions[session_id].incarnation):
+            await _abort(context, Status(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_REPLACED"))
         return self.sessions[session_id]
 
     async def CreateSession(self, request, context):
@@ -309,7 +313,7 @@ class FakeServer(
         return session_service_pb2.CreateSessionResponse(session=session.message())
 
     async def GetSession(self, request, context):
-        session = await self._enter(context, request.session_id)
+        session = await self._enter(context, request.session_id, request.incarnation)
         return session_service_pb2.GetSessionResponse(session=session.message())
 
     async def DeleteSession(self, request, context):
@@ -327,7 +331,7 @@ class FakeServer(
         return session_service_pb2.ListSessionsResponse(sessions=page, next_page_token=token)
 
     async def Step(self, request, context):
-        session = await self._enter(context, request.session_id)
+        session = await self._enter(context, request.session_id, request.incarnation)
         answer = session.answers.get(request.step)
         if answer is None:
             answer = session.commit(request.step, request.step_count, to_arrays(request.inputs), list(request.outputs))
@@ -343,7 +347,7 @@ class FakeServer(
         )
 
     async def ForkSession(self, request, context):
-        session = await self._enter(context, request.session_id)
+        session = await self._enter(context, request.session_id, request.incarnation)
         name = request.new_session_id or f"drawn-{request.request_id}"
         fork = self.make(name, session.model_id, request.window or session.window)
         fork.ttl = request.ttl.ToTimedelta() if request.HasField("ttl") else session.ttl
@@ -353,7 +357,7 @@ class FakeServer(
         return session_service_pb2.ForkSessionResponse(session=fork.message())
 
     async def RewindSession(self, request, context):
-        session = await self._enter(context, request.session_id)
+        session = await self._enter(context, request.session_id, request.incarnation)
         if request.step > session.committed:
             session.total = np.sum(
                 [np.zeros(2, np.float32), *session.inputs[: request.to_step]], axis=0, dtype=np.float32

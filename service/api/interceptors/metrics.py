@@ -33,7 +33,7 @@ def count_calls(metrics: RpcMetrics) -> Interceptor:
         async def counted(request: Any, call: Call) -> Any:
             counts.started()
             call.messages = counts  # so that a long stream is seen before it ends
-            counts.received += method.kind != "bidi_stream"
+            counts.received += method.kind not in ("client_stream", "bidi_stream")
             start = perf_counter()
             try:
                 response = await handler(request, call)

@@ -20,6 +20,7 @@ from service.api.sessions import SessionService
 from service.api.streams import Streams
 from service.api.texts import TextLimits
 from service.hosting.model import Model
+from service.sessions.owners import Owners
 from service.store.base import Durability
 from tapehead.v1.model_service_pb2_grpc import ModelServiceStub
 from tapehead.v1.question_service_pb2_grpc import QuestionServiceStub
@@ -70,8 +71,8 @@ def models() -> tuple[Model, ...]:
 @pytest.fixture
 async def served(heartbeat: float, models: tuple[Model, ...]) -> AsyncIterator[Served]:
     lifecycle, calls, metrics, repository = FakeLifecycle(), FakeCalls(), FakeMetrics(), FakeRepository(*models)
-    drain = Drain()
-    streams = Streams(lifecycle, drain, metrics, max_streams=3, heartbeat=heartbeat)
+    drain, owners = Drain(), Owners()
+    streams = Streams(lifecycle, drain, metrics, owners, max_streams=3, heartbeat=heartbeat)
     health = Health([*OWN_SERVICES, *(MODEL_PREFIX + model.model_id for model in models)], drain)
     services = Services(
         SessionService(lifecycle, calls, streams),
@@ -80,7 +81,7 @@ async def served(heartbeat: float, models: tuple[Model, ...]) -> AsyncIterator[S
         ServerService(FACTS, lambda: {"committed_step_count": 5}),
         health,
     )
-    edge = Edge(services, drain, metrics, EdgeLimits(MESSAGE_BYTES, calls=2, connection_streams=100))
+    edge = Edge(services, drain, metrics, EdgeLimits(MESSAGE_BYTES, calls=2, connection_streams=100), owners)
     target = f"127.0.0.1:{edge.bind('127.0.0.1:0')}"
     await edge.start()
     async with grpc.aio.insecure_channel(target) as channel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from service.errors import ModelNotFound, SessionNotFound, SessionTakenOver, TapeheadError
 from service.hosting.model import EntrySpec, Model, TensorSpec
 from service.sessions.identity import CreateSpec
-from service.sessions.lifecycle import OpenSpec, SessionView
+from service.sessions.lifecycle import OpenSpec
+from service.sessions.listing import Filter, SessionView
 from service.sessions.messages import Asked, StepAnswer, StepMessage
 from service.store.base import Birth, Durability, Head, Key
 from tapehead.bundle import Vocabulary
@@ -169,15 +170,13 @@ class FakeLifecycle:
         self.created.append(spec)
         return SessionView(spec.session_id or "drawn", head(), False)
 
-    async def get(self, key: Key, incarnation: bytes | None) -> SessionView:
+    async def get(self, key: Key, incarnation: bytes | None, minimum_step: int = 0) -> SessionView:
         self._raise()
         if key.session_id not in self.ids:
             raise SessionNotFound(key.session_id)
         return SessionView(key.session_id, head(), True)
 
-    async def list(
-        self, owner: str, *, after: str, limit: int, model_id: str, labels: Mapping[str, str], attached: bool | None
-    ) -> tuple[list[SessionView], str]:
+    async def list(self, owner: str, *, after: str, limit: int, wanted: Filter) -> tuple[list[SessionView], str]:
         self._raise()
         rest = [session_id for session_id in sorted(self.ids) if session_id > after]
         views = [SessionView(session_id, head(), False) for session_id in rest[:limit]]
@@ -242,7 +241,7 @@ class FakeCalls:
         assert self.asked is not None
         return self.asked
 
-    async def ask_story(self, model: Model, story: np.ndarray, question: np.ndarray) -> Asked:
+    async def ask_story(self, model: Model, story: np.ndarray, question: np.ndarray, *, owner: str = "") -> Asked:
         self.questions.append((model.model_id, story, question))
         assert self.asked is not None
         return self.asked

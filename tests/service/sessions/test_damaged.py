@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SessionNotFound, StateCorrupt
+from service.sessions.listing import Filter
 from service.store.base import Durability
 from service.store.lmdb import LmdbStore
 from tests.service.fakes import OWNER, Server, serving, step_message
@@ -44,7 +45,7 @@ async def test_a_damaged_session_does_not_hide_the_others(tmp_path: Path) -> Non
 
     seen, after = [], ""
     while True:
-        page, after = await server.lifecycle.list(OWNER, after=after, limit=1, model_id="", labels={}, attached=None)
+        page, after = await server.lifecycle.list(OWNER, after=after, limit=1, wanted=Filter())
         seen += [view.session_id for view in page]
         if not after:
             break

@@ -27,6 +27,7 @@ from service.errors import (
 )
 from service.hosting.model import Model, TensorSpec
 from service.sessions.lifecycle import CreateSpec, OpenSpec
+from service.sessions.listing import Filter
 from service.store.base import Durability, Key
 from service.store.memory import MemoryStore
 from tests.contract.clocks import HandClock
@@ -173,7 +174,7 @@ async def test_an_open_that_names_an_incarnation_must_say_of_which_session() -> 
     server = memory_server()
     await raises(InvalidField, server, incarnation=bytes(16), create=CreateSpec(model_id="accumulator"))
 
-    assert await server.lifecycle.list(OWNER, after="", limit=9, model_id="", labels={}, attached=None) == ([], "")
+    assert await server.lifecycle.list(OWNER, after="", limit=9, wanted=Filter()) == ([], "")
 
 
 @pytest.mark.parametrize(
@@ -352,7 +353,7 @@ async def test_pages_go_through_all_sessions_once() -> None:
     after = ""
     while True:
         page, after = await server.lifecycle.list(
-            OWNER, after=after, limit=2, model_id="accumulator", labels={}, attached=False
+            OWNER, after=after, limit=2, wanted=Filter("accumulator", attached=False)
         )
         seen += [view.session_id for view in page]
         if not after:
