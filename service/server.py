@@ -39,6 +39,7 @@ from .settings import Settings, split_address
 from .store.base import Store
 from .store.lmdb import LmdbStore
 from .store.memory import MemoryStore
+from .store.redis import RedisStore
 from .store.volume import durability_of
 from .telemetry.http import MetricsServer
 from .telemetry.loop_lag import watch_loop
@@ -53,7 +54,7 @@ EXPIRE_AT_ONCE = 1000  # sessions
 GAUGE_SECONDS = 0.5
 TOKENS_SECONDS = 1.0  # between looks at the tokens file: how long a token that was taken out still opens
 CALLS_MARGIN = 1000  # for health, reflection, and those who are about to hear that they are too many
-COMPONENTS = ("grpcio", "onnxruntime", "numpy", "lmdb", "protobuf")
+COMPONENTS = ("grpcio", "onnxruntime", "numpy", "lmdb", "redis", "protobuf")
 
 
 class CannotStart(Exception):
@@ -98,7 +99,7 @@ class Server:
         metrics_server = self._start_metrics()
         self.repository = await self._load_models()
         self._owners = self._recognise()
-        self.store = _open_store(settings, self._clock)
+        self.store = await _open_store(settings, self._clock)
         self._parts.push_async_callback(self.store.close)
         limits = Limits(waiting_steps=settings.max_waiting_steps, max_batch=settings.max_batch)
         owners = self._owners
@@ -259,8 +260,11 @@ class Server:
         await edge.stop()
 
 
-def _open_store(settings: Settings, clock: Clock) -> Store:
+async def _open_store(settings: Settings, clock: Clock) -> Store:
     folder = settings.store_folder
+    if url := settings.store_url:
+        asked, asserted = settings.asked_durability, settings.asserted_durability
+        return await RedisStore.at(url, asked, asserted, settings.redis_reply_seconds)
     if folder is None:
         return MemoryStore(clock)
     durability = settings.asked_durability or durability_of(folder)
