@@ -36,9 +36,15 @@ missing, extra and wrong words are counted for a text, "repeated" are extra word
 share with any error. "uneven coverage" is how far what a {position} was looked at in all is from an even share, on
 average; an even share is (words + 1) / {position}s, because the end is written too. "skipped" is the share of
 {position}s with less than half of an even share. "bits" is the cross entropy a word where the words before are given;
-that of the validation pairs is the score that chose the weights. The loss is the cross entropy of a text{regulariser}.
+that of the validation pairs is the score that chose the weights.
+
+{loss}
 """
-REGULARISER = ", plus {weight:g} times the coverage penalty of Xu et al. (2015), equation 14, with tau {tau}"
+PLAIN = "The loss is the cross entropy of a text."
+REGULARISED = """
+The loss is the cross entropy of a text, plus {weight:g} times the coverage penalty of Xu et al. (2015), equation 14,
+with tau {tau} (`training/networks/coverage.py`).
+"""
 
 
 @dataclass(frozen=True)
@@ -159,9 +165,9 @@ class AttentionExperiment:
 
     def graphs(self) -> Graphs:
         tests = list(self._tests().values())
-        regulariser = ""
+        loss = PLAIN
         if self.recipe.coverage:
-            regulariser = REGULARISER.format(weight=self.recipe.coverage, tau=self.recipe.tau)
-        notes = NOTES.format(task=self.task.notes.strip(), position=self.task.position, regulariser=regulariser)
+            loss = REGULARISED.format(weight=self.recipe.coverage, tau=self.recipe.tau).strip()
+        notes = NOTES.format(task=self.task.notes.strip(), position=self.task.position, loss=loss)
         real = [pairs.row(row) for pairs in tests for row in range(2)]
         return attention_graphs(self.network, self.task, real, notes=notes, figures=self.figures())
