@@ -60,7 +60,7 @@ class Work:
         shapes = tuple(array.shape[1:] for array in inputs.values())
         fixed = constants.record if live is None else live.constants.record
         self._common_key = (model.model_id, model.version, entry, outputs, shapes, fixed)
-        self._is_chunkable = entry == STEP and length > 1
+        self._is_chunkable = entry == STEP and length > 1 and model.chunk_outputs.issuperset(outputs)
         self.stage = Stage.WAITING
         self.done_steps = 0
         self.collected: list[Arrays] = []  # the outputs of each run, with a time axis

@@ -114,6 +114,11 @@ class Model:
         """Whether a session's state gets longer from step to step."""
         return any(tensor.grows for tensor in self.state)
 
+    @cached_property
+    def chunk_outputs(self) -> frozenset[str]:
+        """What runs of several steps give; what they do not is had from single steps."""
+        return frozenset(output.name for output in self.entries["chunk"].outputs) if self.chunk_sizes else frozenset()
+
     def chunk_size(self, steps: int) -> int:
         """Returns how many of so many steps one run may take."""
         return next((size for size in self.chunk_sizes if size <= steps), 1)

@@ -26,12 +26,13 @@ from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, ModelKind, No
 from ..errors import ModelNotFound
 from .calibration import measure_runs
 from .fingerprint import compute_fingerprint
-from .model import Arrays, EntrySpec, Kind, Model, TensorSpec
+from .model import Arrays, EntrySpec, Kind, Model, TensorSpec, chunk_key
 from .padding import padded
 from .runner import Runner
 from .selfcheck import check_batches
 
 DEFAULT_MAX_BATCH = 128  # beyond it a step of the networks at hand gets no cheaper
+LONGEST_CHUNK = 0.02  # seconds of one run of several steps
 
 _log = logging.getLogger(__name__)
 _KINDS: dict[ModelKind, Kind] = {
@@ -118,7 +119,19 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
         _log.log(level, "model %s/%d runs one row at a time: %s", model.model_id, model.version, verdict.reason)
     if verdict.chunk_reason:
         _log.info("model %s/%d runs chunks step by step: %s", model.model_id, model.version, verdict.chunk_reason)
-    return dataclasses.replace(model, run_seconds=measure_runs(model))
+    return _cut_chunks(dataclasses.replace(model, run_seconds=measure_runs(model)))
+
+
+def _cut_chunks(model: Model) -> Model:
+    """Bounds the time of a run of several steps, by its rows and at last by its steps: others wait behind it."""
+    sizes, rows_of = [], dict(model.max_batches)
+    for steps in model.chunk_sizes:
+        key = chunk_key(steps)
+        while rows_of[key] > 1 and model.seconds_per_run(key, rows_of[key]) > LONGEST_CHUNK:
+            rows_of[key] //= 2
+        if model.seconds_per_run(key, rows_of[key]) <= LONGEST_CHUNK:
+            sizes.append(steps)
+    return dataclasses.replace(model, chunk_sizes=tuple(sizes), max_batches=rows_of)
 
 
 def _unchecked(manifest: Manifest, runner: Runner, initial: Arrays) -> Model:

@@ -198,7 +198,7 @@ def _run_alone(model: Model, entry: EntrySpec, inputs: Arrays, state: Arrays) ->
 def _step_alone(model: Model, entry: EntrySpec, inputs: Arrays, state: Arrays) -> Arrays:
     """What a chunk of one row must give: its steps one after the other, as the entry `step` runs them."""
     step, constants = model.entries["step"], {spec.name for spec in entry.constants}
-    names = tuple(output.name for output in step.outputs)
+    names = tuple(output.name for output in entry.outputs)
     steps = []
     for index in range(inputs[entry.inputs[0].name].shape[1]):
         at = {name: array if name in constants else array[:, index] for name, array in inputs.items()}

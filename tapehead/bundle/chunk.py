@@ -58,9 +58,14 @@ def add_chunk(folder: Path) -> Manifest:
 
 
 def chunk_entry(step: Entry) -> Entry:
-    """Returns the entry of the graph that `scan_over` makes: its tensors have the steps along axis 0."""
+    """Returns the entry of the graph that `scan_over` makes: its tensors have the steps along axis 0.
+
+    Outputs for inspection are left to single steps: a loop computes all that it gives, wanted or not.
+    """
     entry = Entry()
     entry.CopyFrom(step)
+    del entry.outputs[:]
+    entry.outputs.extend(tensor for tensor in step.outputs if not tensor.inspection)
     entry.name, entry.file = CHUNK, CHUNK_FILE
     for tensor in (*entry.inputs, *entry.outputs):
         if not tensor.constant:
@@ -77,7 +82,7 @@ def scan_over(data: bytes, manifest: Manifest, step: Entry) -> bytes:
     outputs = {value.name: value for value in model.graph.output}
     state = [(state_input(tensor), state_output(tensor)) for tensor in manifest.state]
     scanned = [graph_name(tensor) for tensor in step.inputs if not tensor.constant]
-    given = [graph_name(tensor) for tensor in step.outputs]
+    given = [graph_name(tensor) for tensor in step.outputs if not tensor.inspection]
     for before, after in state:
         if before not in inputs:  # a state that the step does not read: any value of the right type will do
             inputs[before] = _renamed(outputs[after], before)
@@ -129,10 +134,9 @@ def _with_steps(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 
 
 def _probes(folder: Path, manifest: Manifest, graph: bytes) -> list[Probe]:
-    """The first probe's steps once more, as one chunk; what is for inspection is left out, since it is large."""
+    """The first probe's steps once more, as one chunk."""
     run, probes = open_graphs(manifest, {**_graphs(folder, manifest), CHUNK_FILE: graph}), []
     entry = manifest.entries[-1]
-    plain = {tensor.name for tensor in entry.outputs if not tensor.inspection}
     for probe in manifest.probes[:1]:
         calls, state = [call for call in probe.calls if call.entry == "step"], initial_state(folder, manifest)
         recorded = Probe(tolerance=probe.tolerance)
@@ -146,7 +150,7 @@ def _probes(folder: Path, manifest: Manifest, graph: bytes) -> list[Probe]:
             ProbeCall(
                 entry=CHUNK,
                 inputs=[to_tensor(name, array) for name, array in inputs.items()],
-                outputs=[to_tensor(name, array) for name, array in outputs.items() if name in plain],
+                outputs=[to_tensor(name, array) for name, array in outputs.items()],
             )
         )
         probes.append(recorded)

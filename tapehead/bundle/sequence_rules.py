@@ -89,7 +89,10 @@ def _check_step_axes(entry: Entry) -> None:
 def _check_alike(step: Entry, chunk: Entry) -> None:
     if any(tensor.HasField("carry") for tensor in step.inputs):
         raise BundleError("entry 'chunk': a model that carries the end of an input has no chunks")
-    for role, one, other in (("input", step.inputs, chunk.inputs), ("output", step.outputs, chunk.outputs)):
+    there = {tensor.name for tensor in chunk.outputs}
+    # A loop computes all that it gives, wanted or not: what is for inspection may be left to single steps.
+    outputs = [tensor for tensor in step.outputs if tensor.name in there or not tensor.inspection]
+    for role, one, other in (("input", step.inputs, chunk.inputs), ("output", outputs, chunk.outputs)):
         if [_facts(tensor) for tensor in one] != [_facts(tensor) for tensor in other]:
             raise BundleError(
                 f"entry 'chunk': expected the {role}s of 'step', each with a step_axis beside: "

@@ -29,6 +29,8 @@ from service.sessions.identity import CreateSpec
 from service.sessions.messages import StepAnswer, StepMessage
 from service.store.base import Head, Key
 from service.store.memory import MemoryStore
+from tapehead.bundle import add_chunk
+from tests.bundles import write_accumulator
 from tests.quirks import write_counting, write_growing, write_rated, write_summing, write_windowed
 from tests.service.fakes import OWNER, Server, SilentObserver, fake_model, memory_server, serving
 
@@ -248,6 +250,22 @@ async def test_a_chunk_is_a_few_runs_and_chunks_of_one_length_share_them(loaded:
     assert recorder.runs == [("chunk", 2), ("chunk", 2), ("chunk", 2), ("step", 2)]  # 32, 8, 2 and 1 steps
     for answer in answers:
         assert np.array_equal(answer, np.cumsum(x, axis=0))
+
+
+async def test_outputs_that_chunks_do_not_give_come_from_single_steps(tmp_path: Path):
+    folder = write_accumulator(tmp_path)
+    add_chunk(folder)
+    server = memory_server(load_model(folder, max_batch=4))
+    recorder = record(server)
+    x = np.ones((5, 3), np.float32)
+    async with serving(server):
+        key = await create(server, "accumulator", "a")
+        plain = await step(server, key, message(1, x, count=5))
+        looked = await step(server, key, replace(message(6, x, count=5), outputs=("y", "sum")))
+
+    assert [entry for entry, _ in recorder.runs] == ["chunk", "chunk", "step", *["step"] * 5]
+    assert plain.outputs["y"][:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert looked.outputs["sum"][:, 0].tolist() == [18, 21, 24, 27, 30]
 
 
 class _Chunky:

@@ -1,5 +1,6 @@
 """The repository serves what is sound, and says what is wrong with the rest."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from service.errors import ModelNotFound
-from service.hosting import Model, Repository, load_model
+from service.hosting import Model, Repository, load_model, repository
 from tapehead.bundle import BundleError, read_manifest, to_array, write_manifest
 from tests.bundles import write_accumulator, write_tiny_qa, write_two_states
+from tests.quirks import write_summing
 
 
 def test_models_are_found_by_id_and_version(tmp_path: Path):
@@ -180,3 +182,18 @@ def test_a_second_load_remembers_the_self_check(tmp_path: Path):
     second = Repository.load(models, max_batch=8, cache_folder=cache).get("accumulator")
 
     assert (first.max_batch, second.max_batch) == (8, 2)
+
+
+def test_a_run_of_several_steps_is_cut_to_its_time(tmp_path: Path):
+    model = load_model(write_summing(tmp_path), max_batch=8)
+    slow = {
+        **model.run_seconds,
+        "chunk/32": ((1, 0.03), (8, 0.2)),
+        "chunk/8": ((1, 0.01), (8, 0.08)),
+        "chunk/2": ((1, 0.001), (8, 0.002)),
+    }
+
+    cut = repository._cut_chunks(dataclasses.replace(model, run_seconds=slow))
+
+    assert cut.chunk_sizes == (8, 2)
+    assert (cut.max_batches["chunk/8"], cut.max_batches["chunk/2"]) == (2, 8)
