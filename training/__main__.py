@@ -1,4 +1,4 @@
-"""The command line: python -m training train | evaluate | export | plot."""
+"""The command line: python -m training train | evaluate | export | card | plot | reproduce."""
 
 from __future__ import annotations
 

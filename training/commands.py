@@ -137,6 +137,24 @@ def plot(
         typer.echo(path)
 
 
+@app.command("reproduce")
+def reproduce_command(
+    run: Annotated[
+        str | None, typer.Option(metavar="ROW", help="Trains a row's runs first, as far as they are not there (long).")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Of --run, how many runs at a time.")] = 1,
+    out: Annotated[Path, typer.Option(help="Where results.md and results.png go.")] = Path("docs"),
+) -> None:
+    """Prints the papers' tables beside ours, from training/results, and writes them to docs."""
+    from .campaign import run_row
+    from .reproduce import find_row, reproduce
+
+    if run is not None:
+        for path in run_row(find_row(run), workers):
+            typer.echo(path)
+    typer.echo(reproduce(out))
+
+
 def _command_of(start_from: Path | None) -> str:
     """The command that made the run to start from, as the beginning of a longer one; nothing for a bundle."""
     path = start_from / "result.json" if start_from else Path()

@@ -47,7 +47,13 @@ def group(results: Iterable[Result]) -> list[Group]:
 
 def related(config: Mapping[str, Any], results: Iterable[Result]) -> list[Result]:
     """Those results that are of the task of a configuration's table, whatever network they are of."""
-    return [result for result in results if "config" in result and _task(result["config"]) == _task(config)]
+    return [result for result in results if _config(result) and _task(_config(result)) == _task(config)]
+
+
+def _config(result: Result) -> dict[str, Any]:
+    """Its configuration; nothing for a result of many networks, one a task."""
+    config = result.get("config")
+    return config if isinstance(config, dict) else {}
 
 
 def _task(config: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -56,7 +62,7 @@ def _task(config: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def seen(result: Result) -> float | None:
     """How many sequences or questions a run trained on, counting repetitions; None where its batches vary."""
-    batch = result.get("config", {}).get("recipe", {}).get("batch")
+    batch = _config(result).get("recipe", {}).get("batch")
     return None if batch is None else float(batch) * float(result["updates"])
 
 

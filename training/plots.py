@@ -21,14 +21,14 @@ def comparison_pngs(groups: Sequence[Group]) -> dict[str, bytes]:
 
 def curves_png(groups: Sequence[Group]) -> bytes | None:
     """Validation scores over the sequences seen (over updates where these are not counted), a colour a network."""
-    with_curves = [one for one in groups if any("curve" in result for result in one.results)]
+    with_curves = [one for one in groups if any(result.get("curve") for result in one.results)]
     if len(with_curves) < 2:
         return None
     counted = all(seen(result) is not None for one in with_curves for result in one.results)
     figure, axes = plt.subplots(figsize=(6.4, 3.6))
     for number, one in enumerate(with_curves):
         for result in one.results:
-            if "curve" not in result:
+            if not result.get("curve"):
                 continue
             scale = (seen(result) or 0) / result["updates"] if counted else 1
             thick = result is one.best

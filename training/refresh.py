@@ -78,7 +78,7 @@ def card_files(
     Beside the runs of the bundle stand those results of `folder` that are of the same task.
     """
     pictures = dict(graphs.figures)
-    curves = {result["run"]: _rows(result["curve"]) for result in results if "curve" in result}
+    curves = {result["run"]: _rows(result["curve"]) for result in results if result.get("curve")}
     if curves:
         pictures["curve.png"] = curve_png(curves)
     own = {result["run"] for result in results}

@@ -83,7 +83,7 @@ def test_a_run_from_a_run_knows_both_commands(tmp_path: Path, monkeypatch: pytes
 def test_help_names_the_commands() -> None:
     text = CliRunner().invoke(commands.app, ["--help"]).output
 
-    assert all(command in text for command in ("train", "evaluate", "export", "plot"))
+    assert all(f" {command} " in text for command in ("train", "evaluate", "export", "card", "plot", "reproduce"))
 
 
 @pytest.mark.parametrize("arguments", [["train", "--sed", "3"], ["train"], ["fly"]])
