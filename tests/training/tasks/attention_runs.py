@@ -15,16 +15,21 @@ room = 4
 test_lengths = [4]
 validation_clips = 8
 test_clips = 8
+
+[network]
+directions = 2
 """,
     "translation": """
 [task]
 training_sentences = 30
 validation_sentences = 8
 test_sentences = 8
+
+[network]
+directions = 1         # every position costs nodes of the exported graph, and there are 12
 """,
 }
-REST = """
-[network]
+REST = """\
 size = 8
 units = 6
 decoder = 10

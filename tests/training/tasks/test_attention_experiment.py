@@ -34,12 +34,12 @@ def bundle(run: Path) -> Path:
 
 
 def test_the_network_learns(tmp_path: Path) -> None:
-    overrides = ("updates=100", "evaluate_every=100", "recipe.batch=16", "recipe.learning_rate=0.01")
+    overrides = ("updates=80", "evaluate_every=80", "recipe.batch=8", "recipe.learning_rate=0.02")
     config = tiny_attention(tmp_path, "translation", *overrides, "task.training_sentences=2000")
     before = build(config).validate()["bits"]
     after = train(config, tmp_path / "run")["validation"]["bits"]
 
-    assert after < 0.7 * before
+    assert after < 0.75 * before
 
 
 def test_the_regulariser_evens_coverage_out(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def test_sizes_grow_where_asked(tmp_path: Path) -> None:
 def test_an_unknown_kind_is_refused_with_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"\[task\]: kind: expected one of copy, repeat-copy, .*, got 'paste'"):
         build(tiny_config(tmp_path, "task.kind=paste"))
-    with pytest.raises(TrainingError, match=r"\[network\]: kind: expected one of ntm, rnn, gru, lstm, got 'mlp'"):
+    with pytest.raises(
+        TrainingError, match=r"\[network\]: kind: expected one of ntm, content-machine, rnn, gru, lstm, got 'mlp'"
+    ):
         build(tiny_config(tmp_path, "network.kind=mlp"))
     with pytest.raises(TrainingError, match=r"inputs and outputs: expected \(9, 8\) for the task, got \(3, 2\)"):
         build(tiny_config(tmp_path, "task.bits=8"))
