@@ -17,7 +17,17 @@ import numpy as np
 import onnx
 import torch
 
-from tapehead.bundle import BundleError, graph_name, state_input, state_output, verify, write_bundle, write_manifest
+from tapehead.bundle import (
+    BundleError,
+    add_chunk,
+    graph_name,
+    state_input,
+    state_output,
+    takes_chunks,
+    verify,
+    write_bundle,
+    write_manifest,
+)
 from tapehead.bundle.runtime import onnxruntime
 from tapehead.v1.manifest_pb2 import Entry, Manifest, Provenance
 
@@ -225,7 +235,10 @@ def _put(folder: Path, manifest: Manifest, files: Mapping[str, bytes], graphs: G
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        _thin_probes(draft, write_bundle(draft, manifest, files, graphs.probes, PROBE_TOLERANCE))
+        written = write_bundle(draft, manifest, files, graphs.probes, PROBE_TOLERANCE)
+        _thin_probes(draft, written)
+        if takes_chunks(written):
+            add_chunk(draft)
     except BundleError as error:
         raise TrainingError(f"{folder}: {error}") from None
     if folder.exists():
