@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from .errors import TrainingError
+
+Batch = TypeVar("Batch", bound=Any)
 
 
 def find_device(name: str) -> torch.device:
@@ -22,6 +26,13 @@ def find_device(name: str) -> torch.device:
             f"--device {name}: expected cpu or a device that PyTorch {torch.__version__} finds here: {reason}"
         ) from None
     return device
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """A dataclass with all its tensors on a device; the rest stays as it is."""
+    tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    moved = {name: value.to(device) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    return replace(batch, **moved)
 
 
 def describe_machine(device: torch.device) -> str:

@@ -114,7 +114,7 @@ class EntityNetwork(nn.Module):
 
     def initial_memory(self, batch: int) -> Tensor:
         """The memory [B, M, K, V] before anything was told."""
-        return torch.zeros(batch, self.matrices, self.options.address, self.options.value)
+        return self.steps.new_zeros(batch, self.matrices, self.options.address, self.options.value)
 
     def encode(self, sentences: Tensor) -> Tensor:
         """Vectors [..., size] of sentences [..., words] of word ids; questions are sentences like any other."""
@@ -139,7 +139,7 @@ class EntityNetwork(nn.Module):
         them one by one gives the same. The change u of a sentence is g (v - the sum over the earlier ones of
         (k . k') u'): together, one triangular system.
         """
-        earlier = torch.ones(story.shape[1], story.shape[1], dtype=torch.bool).tril(-1)
+        earlier = torch.ones(story.shape[1], story.shape[1], dtype=torch.bool, device=story.device).tril(-1)
         x, addresses, changes = story, [], []
         for number, write in enumerate(self.writes):
             address, value, gate = write(x)
@@ -163,7 +163,7 @@ class EntityNetwork(nn.Module):
     def forward(self, story: Tensor, questions: Tensor, after: Tensor) -> Tensor:
         """Scores [B, Q, answers] of questions [B, Q, size], each asked after the first `after` [B, Q] sentences."""
         addresses, changes = self.tell_all(story)
-        told = torch.arange(story.shape[1]) < after.unsqueeze(-1)
+        told = torch.arange(story.shape[1], device=story.device) < after.unsqueeze(-1)
         return self.ask(questions, _among(addresses.transpose(-1, -2), told.unsqueeze(1), changes))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..device import move
 from ..experiment import Array
 from .babi_batches import Batch, Questions, cut
 from .babi_figures import Answered
@@ -80,7 +81,7 @@ class BabiData:
         """What a network makes of one of the measuring questions."""
         asked = self.measuring
         batch = asked.batch(np.array([number]), self.task.memory)
-        scores, looks = answer(network, batch)
+        scores, looks = measured(network, batch)
         first, end = asked.first[number], asked.end[number]
         seen_from = max(int(first), int(end) - self.task.memory)
         return Answered(
@@ -100,7 +101,7 @@ class BabiData:
 
         The latter say how well attention points at the sentences that decide (`babi_support.py`).
         """
-        answered = [answer(network, batch) for batch in batches]
+        answered = [measured(network, batch) for batch in batches]
         task = torch.cat([batch.task for batch in batches])
         pairs = zip(answered, batches, strict=True)
         wrong = torch.cat([scores.argmax(1) != batch.answer for (scores, _), batch in pairs])
@@ -113,6 +114,12 @@ class BabiData:
             **{f"task {number}": round(error, 3) for number, error in percent.items()},
             **support(batches, [looks for _, looks in answered]),
         }
+
+
+def measured(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Scores and looks on the processor, computed where the network is."""
+    scores, looks = answer(network, move(batch, next(network.parameters()).device))
+    return scores.cpu(), looks.cpu()
 
 
 def vectors(network: nn.Module, batch: Batch) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import with_prefix, without_prefix
 from ..config import Config, read_table
+from ..device import find_device, move
 from ..experiment import Graphs
 from ..networks.entity_network import EntityNetwork, EntityOptions
 from .babi_data import CHOOSING, FAILED
@@ -62,7 +63,7 @@ class EntityExperiment:
             answers=len(self.words.answers),
             sentence_words=SENTENCE_WORDS,
             options=options,
-        )
+        ).to(find_device(config.device))
         self._forward: Callable[..., Any] = self.network
         if recipe.compile:
             self._forward = torch.compile(self.network, dynamic=True)
@@ -99,7 +100,8 @@ class EntityExperiment:
         """Cross entropy, the mean over all questions of a batch of stories."""
         batch = self.train.batch(next(self.order))
         scores = self._answer(self._forward, batch)
-        return nn.functional.cross_entropy(scores.flatten(0, 1), batch.answer.flatten(), ignore_index=NO_QUESTION)
+        expected = batch.answer.flatten().to(scores.device)
+        return nn.functional.cross_entropy(scores.flatten(0, 1), expected, ignore_index=NO_QUESTION)
 
     def _answer(self, forward: Callable[..., Any], batch: StoryBatch) -> Tensor:
         vectors = self.network.encode(batch.sentences)
@@ -122,7 +124,7 @@ class EntityExperiment:
         wrong, asked = dict.fromkeys(self.task.tasks, 0), dict.fromkeys(self.task.tasks, 0)
         for batch in stories.all_batches():
             is_asked = batch.answer != NO_QUESTION
-            is_wrong = is_asked & (self._answer(self.network, batch).argmax(-1) != batch.answer)
+            is_wrong = is_asked & (self._answer(self.network, batch).argmax(-1).cpu() != batch.answer)
             for number in set(batch.task.tolist()):
                 wrong[number] += int(is_wrong[batch.task == number].sum())
                 asked[number] += int(is_asked[batch.task == number].sum())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import with_prefix, without_prefix
 from ..config import Config, read_table
+from ..device import find_device, move
 from ..errors import TrainingError
 from ..experiment import Array, Graphs
 from .babi_batches import Batch, Order
@@ -28,6 +29,7 @@ class BabiExperiment:
 
     def __init__(self, config: Config, slots: int) -> None:
         self.config = config
+        self.device = find_device(config.device)
         self.data = BabiData(read_table(Task, config.task, f"{config.where}: [task]"))
         self.generator = torch.Generator().manual_seed(config.seed)
         lengths = self.data.train.lengths(self.data.task.memory)
@@ -42,7 +44,7 @@ class BabiExperiment:
         """The training questions numbered `which`, with all that varies them: jittered times, other names."""
         task = self.data.task
         batch = self.data.train.batch(which, task.memory, task.jitter, self.generator)
-        return self.renaming.rename(batch, self.generator) if self.renaming else batch
+        return move(self.renaming.rename(batch, self.generator) if self.renaming else batch, self.device)
 
     def validate(self) -> dict[str, float]:
         """Errors on the held-out stories that choose the weights, and how well attention points at what decides."""

@@ -67,7 +67,7 @@ class JointExperiment(BabiExperiment):
         options = read_table(JointOptions, config.network, f"{config.where}: [network]")
         super().__init__(config, recipe.slots)
         self.recipe = recipe
-        self.network = self.joint = build_joint(options, self.data)
+        self.network = self.joint = build_joint(options, self.data).to(self.device)
         residual = [*self.joint.residual.parameters()]
         rest = [*self.joint.rewriting.parameters(), *self.joint.gate.parameters()]
         self.optimizer = torch.optim.AdamW(

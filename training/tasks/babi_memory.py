@@ -58,6 +58,7 @@ class MemoryExperiment(BabiExperiment):
         super().__init__(config, slots=1500)
         self.recipe = recipe
         self.network = self.memory_network = build_memory(options, self.data, f"{config.where}: [network]")
+        self.network.to(self.device)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=recipe.learning_rate)
 
     def set_update(self, update: int) -> None:
