@@ -39,8 +39,7 @@ class CaptionOptions:
     """The [task] table."""
 
     shortest: int = 4  # frames
-    longest: int = 8
-    room: int = 12  # frames that the served model has room for; padded
+    longest: int = 8  # also what the served model has room for
     test_lengths: tuple[int, ...] = (10, 12)
     validation_clips: int = 500
     test_clips: int = 1000
@@ -67,7 +66,7 @@ class FrameEncoder(nn.Module):
 
 
 class Start(nn.Module):
-    """Takes a clip in: frames [B, room, SIDE, SIDE], of which `length` [B] are real -> the state."""
+    """Takes a clip in: frames [B, L, SIDE, SIDE], of which `length` [B] are real -> the state."""
 
     def __init__(self, network: AttentionNetwork) -> None:
         super().__init__()
@@ -81,16 +80,18 @@ class Captions:
     """Clips with their captions; a `Task`."""
 
     words = ("<end>", *EVENTS)
-    description = "Names the events of a clip of up to {room} frames, one word a step"
+    description = "Names the events of a clip of up to {longest} frames, one word a step"
     position = "frame"
 
     def __init__(self, options: CaptionOptions, where: str) -> None:
-        lengths = (options.shortest, options.longest, *options.test_lengths)
-        if not (1 <= options.shortest <= options.longest and all(1 <= n <= options.room for n in lengths)):
-            raise TrainingError(f"{where}: expected 1 <= shortest <= longest <= room, and no test length above room")
+        if not 1 <= options.shortest <= options.longest:
+            got = f"{options.shortest}, {options.longest}"
+            raise TrainingError(f"{where}: shortest, longest: expected 1 <= shortest <= longest, got {got}")
+        if any(length < 1 for length in options.test_lengths):
+            raise TrainingError(f"{where}: test_lengths: expected 1 or more each, got {list(options.test_lengths)}")
         self.options = options
-        self.limit = 2 * options.room
-        self.description = Captions.description.format(room=options.room)
+        self.limit = 2 * max(options.longest, *options.test_lengths, 1)
+        self.description = Captions.description.format(longest=options.longest)
         self.notes = NOTES.format(shortest=options.shortest, longest=options.longest)
 
     def front(self, size: int) -> nn.Module:
@@ -148,19 +149,19 @@ class Captions:
         frames = "the clip: frames, rows, columns; 0 is black, 1 white; what is beyond `length` is not looked at"
         return [
             EntryTensor(
-                name="frames", dtype=DATA_TYPE_FLOAT32, shape=[self.options.room, SIDE, SIDE], description=frames
+                name="frames", dtype=DATA_TYPE_FLOAT32, shape=[self.options.longest, SIDE, SIDE], description=frames
             ),
             EntryTensor(name="length", dtype=DATA_TYPE_INT64, description="how many frames the clip has"),
         ]
 
     def given(self, pairs: Pairs, number: int) -> dict[str, Array]:
-        frames = np.zeros((self.options.room, SIDE, SIDE), np.float32)
+        frames = np.zeros((self.options.longest, SIDE, SIDE), np.float32)
         frames[: pairs.source.shape[1]] = pairs.source[number].numpy()
         return {"frames": frames, "length": pairs.lengths[number].numpy()}
 
     def anything(self, random: np.random.Generator) -> dict[str, Array]:
-        frames = random.uniform(0, 1, (self.options.room, SIDE, SIDE)).astype(np.float32)
-        return {"frames": frames, "length": np.array(random.integers(1, self.options.room + 1))}
+        frames = random.uniform(0, 1, (self.options.longest, SIDE, SIDE)).astype(np.float32)
+        return {"frames": frames, "length": np.array(random.integers(1, self.options.longest + 1))}
 
 
 def build(config: Config) -> AttentionExperiment:

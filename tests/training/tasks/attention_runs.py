@@ -11,7 +11,6 @@ TINY = {
 [task]
 shortest = 2
 longest = 3
-room = 4
 test_lengths = [4]
 validation_clips = 8
 test_clips = 8
