@@ -94,7 +94,7 @@ def test_a_served_clip_is_padded_to_the_longest() -> None:
 
 @pytest.mark.parametrize("wrong", [{"shortest": 0}, {"shortest": 9}, {"test_lengths": (0,)}])
 def test_lengths_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(TrainingError, match="config: (shortest, longest|test_lengths): expected 1"):
+    with pytest.raises(TrainingError, match=r"config: (shortest, longest|test_lengths): expected 1"):
         Captions(CaptionOptions(**wrong), "config")
 
 
