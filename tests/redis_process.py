@@ -24,7 +24,7 @@ class RedisProcess:
     """A context manager that ends what it started. Its port stays when it is killed and started again."""
 
     def __init__(self, folder: Path, *flags: str, config: Path | None = None) -> None:
-        """flags: as redis-server takes them, after the file if there is one."""
+        """config: a file that takes the place of our own settings. flags: as redis-server takes them."""
         self.folder = folder
         self.port = free_port()
         self._flags = flags
@@ -54,8 +54,10 @@ class RedisProcess:
         program = shutil.which("redis-server")
         assert program, MISSING
         command = [program, *([str(self._config)] if self._config else []), "--port", str(self.port)]
-        command += ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "", "--appendonly", "yes"]
-        command += ["--appendfsync", "no", *self._flags]
+        command += ["--bind", "127.0.0.1", "--dir", str(self.folder)]
+        if self._config is None:
+            command += ["--save", "", "--appendonly", "yes", "--appendfsync", "no"]
+        command += self._flags
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + START_SECONDS
