@@ -22,6 +22,7 @@ from .api.sessions import SessionService
 from .api.streams import Streams
 from .api.texts import TextLimits
 from .api.tls import server_credentials
+from .api.transfers import Transfers
 from .certificates import InvalidCertificate
 from .clock import Clock, SystemClock
 from .engine.admission import Limits
@@ -34,6 +35,7 @@ from .preflight import findings
 from .sessions.lifecycle import Lifecycle
 from .sessions.live import Live
 from .sessions.owners import InvalidTokens, Owners, Quota
+from .sessions.portable import Portable
 from .sessions.usage import Usage
 from .settings import Settings, split_address
 from .store.base import Store
@@ -189,8 +191,10 @@ class Server:
         settings, calls = self.settings, Calls(live, engine.intake, self.store)
         health = Health([*OWN_SERVICES, *(MODEL_PREFIX + model.model_id for model in self.repository.models())], drain)
         text_limits = TextLimits(settings.max_story_sentences, settings.max_text_bytes)
+        portable = Portable(self.store, self.repository, lifecycle.creation)
+        transfers = Transfers(portable, max_import_bytes=settings.max_import_bytes)
         services = Services(
-            SessionService(lifecycle, calls, streams),
+            SessionService(lifecycle, calls, streams, transfers),
             QuestionService(calls, self.repository.get, text_limits),
             ModelService(self.repository),
             ServerService(self._facts(), lambda: _statistics(engine, live)),

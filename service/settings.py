@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     max_waiting_steps: int = Field(8192, gt=0, description="steps and questions accepted and not yet answered")
     max_batch: int = Field(128, gt=0, le=4096, description="sessions in one run of a model")
     max_message_bytes: int = Field(4 << 20, ge=1024, le=1 << 30, description="bytes of a request")
+    max_import_bytes: int = Field(64 << 20, ge=1024, le=1 << 30, description="bytes of a session that is imported")
     max_story_sentences: int = Field(1000, gt=0, description="sentences of a story, or of one Tell")
     max_text_bytes: int = Field(4096, gt=0, description="bytes of a sentence or a question")
     map_bytes: int = Field(

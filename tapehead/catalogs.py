@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from tapehead.connection import Connection
 from tapehead.errors import NotFound, SessionReplaced
-from tapehead.results import ModelInfo, SessionInfo, State
-from tapehead.v1 import model_service_pb2, session_pb2, session_service_pb2
+from tapehead.results import ModelInfo, SessionInfo, State, durability_number
+from tapehead.v1 import model_service_pb2, portable_pb2, session_pb2, session_service_pb2
 
 PAGE = 100  # entries a call
+PIECE_BYTES = 1 << 20  # of a file, in one message
 KNOWN = 10_000  # incarnations that are remembered
 
 _STATES = {"attached": session_pb2.Session.STATE_ATTACHED, "parked": session_pb2.Session.STATE_PARKED}
@@ -167,6 +168,46 @@ class Sessions:
         method, answer = self._connection.sessions.ForkSession, session_service_pb2.ForkSessionResponse
         async with self.meant(session_id, incarnation) as request.incarnation:
             return self._know((await self._connection.call(method, request, answer, session_id=session_id)).session)
+
+    async def export(self, session_id: str, *, incarnation: str = "", minimum_step: int = 0) -> bytes:
+        """A copy of a session as a file: its numbers, state, kept states and kept answers. The session goes on."""
+        request = portable_pb2.ExportSessionRequest(session_id=session_id, minimum_step=minimum_step)
+        method = self._connection.sessions.ExportSession
+        async with self.meant(session_id, incarnation) as request.incarnation:
+            return await self._connection.repeat(lambda: self._connection.download(method, request, session_id))
+
+    async def import_(
+        self,
+        data: bytes,
+        *,
+        session_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+        durability: str | None = None,
+        strict_fingerprint: bool = False,
+    ) -> SessionInfo:
+        """Creates a session that goes on where an exported file ends, with its numbers and answers.
+
+        `labels` and `ttl`, in seconds, are as the file says unless given.
+        """
+        opening = portable_pb2.ImportOpen(
+            session_id=session_id,
+            request_id=str(uuid.uuid4()),
+            labels=labels,
+            durability=durability_number(durability),
+            strict_fingerprint=strict_fingerprint,
+        )
+        if ttl is not None:
+            opening.ttl.FromTimedelta(timedelta(seconds=ttl))
+
+        def pieces() -> Iterator[portable_pb2.ImportSessionRequest]:
+            yield portable_pb2.ImportSessionRequest(open=opening)
+            for begin in range(0, len(data), PIECE_BYTES):
+                yield portable_pb2.ImportSessionRequest(data=data[begin : begin + PIECE_BYTES])
+
+        method, answer = self._connection.sessions.ImportSession, portable_pb2.ImportSessionResponse
+        made = await self._connection.repeat(lambda: self._connection.upload(method, pieces(), answer))
+        return self._know(made.session)
 
     async def rewind(self, session_id: str, step: int, to_step: int, *, incarnation: str = "") -> int:
         """Goes back: step number `step`, the next one, ends in the state after the kept step `to_step`.

@@ -358,6 +358,35 @@ class Sessions:
             )
         )
 
+    def export(self, session_id: str, *, incarnation: str = "", minimum_step: int = 0) -> bytes:
+        """A copy of a session as a file: its numbers, state, kept states and kept answers. The session goes on."""
+        return self._portal.call(self._sessions.export(session_id, incarnation=incarnation, minimum_step=minimum_step))
+
+    def import_(
+        self,
+        data: bytes,
+        *,
+        session_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        ttl: float | None = None,
+        durability: str | None = None,
+        strict_fingerprint: bool = False,
+    ) -> SessionInfo:
+        """Creates a session that goes on where an exported file ends, with its numbers and answers.
+
+        `labels` and `ttl`, in seconds, are as the file says unless given.
+        """
+        return self._portal.call(
+            self._sessions.import_(
+                data,
+                session_id=session_id,
+                labels=labels,
+                ttl=ttl,
+                durability=durability,
+                strict_fingerprint=strict_fingerprint,
+            )
+        )
+
     def rewind(self, session_id: str, step: int, to_step: int, *, incarnation: str = "") -> int:
         """Goes back: step number `step`, the next one, ends in the state after the kept step `to_step`."""
         return self._portal.call(self._sessions.rewind(session_id, step, to_step, incarnation=incarnation))

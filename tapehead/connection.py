@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import grpc
@@ -12,7 +13,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from tapehead.access import Access
-from tapehead.errors import TapeheadError, TokenInvalid
+from tapehead.errors import ProtocolViolation, TapeheadError, TokenInvalid
 from tapehead.reconnect import Patience, may_reconnect
 from tapehead.status import from_rpc_error
 from tapehead.step_call import StepCall
@@ -25,6 +26,7 @@ from tapehead.v1 import (
 
 DEFAULT_SERVER = "127.0.0.1:8001"
 CALL_TIMEOUT = 60.0  # seconds, of one attempt of a unary call
+TRANSFER_TIMEOUT = 300.0  # seconds, of one attempt to move a file
 LARGEST_MESSAGE = 1 << 30  # bytes; the server's own limits lie below and come with a reason
 
 _CHANNEL_OPTIONS = (
@@ -40,6 +42,7 @@ _CHANNEL_OPTIONS = (
 )
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 
 def server_address(server: str | None) -> str:
@@ -104,10 +107,14 @@ class Connection:
 
     async def call(self, method: Any, request: Message, answer: type[M], *, session_id: str = "") -> M:
         """Makes a repeatable call, again and again while the server is not there, until patience runs out."""
+        return await self.repeat(lambda: self.call_once(method, request, answer, session_id=session_id))
+
+    async def repeat(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Tries what is repeatable, again and again while the server is not there, until patience runs out."""
         patience = self.patience()
         while True:
             try:
-                return await self.call_once(method, request, answer, session_id=session_id)
+                return await attempt()
             except TapeheadError as error:
                 delay = patience.next_delay(asyncio.get_running_loop().time(), error.retry_after)
                 if delay is None or not (may_reconnect(error) or self.has_newer_token(error)):
@@ -118,6 +125,33 @@ class Connection:
         """Makes a call that must not be repeated blindly."""
         try:
             reply = await method(request, timeout=CALL_TIMEOUT, metadata=self._metadata(session_id))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, self.server) from None
+        self.reached()
+        assert isinstance(reply, answer)
+        return reply
+
+    async def download(self, method: Any, request: Message, session_id: str) -> bytes:
+        """Makes a call that is answered in pieces with `data` of `total_bytes`, and puts them together."""
+        data, total = bytearray(), -1
+        call = method(request, timeout=TRANSFER_TIMEOUT, metadata=self._metadata(session_id))
+        try:
+            async for piece in call:
+                data += piece.data
+                total = piece.total_bytes
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, self.server) from None
+        finally:
+            call.cancel()
+        self.reached()
+        if len(data) != total:
+            raise ProtocolViolation(f"the server sent {len(data)} bytes of a file that has {total}")
+        return bytes(data)
+
+    async def upload(self, method: Any, requests: Iterable[Message], answer: type[M]) -> M:
+        """Makes a call of several requests with one answer; not repeated."""
+        try:
+            reply = await method(iter(requests), timeout=TRANSFER_TIMEOUT, metadata=self._metadata(""))
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, self.server) from None
         self.reached()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapehead.v1 import session_pb2
+from tapehead.v1 import portable_pb2, session_pb2
 from tapehead.v1 import session_service_pb2 as pb
 
 from ..engine.calls import Calls
@@ -16,13 +16,15 @@ from .pages import page_size, page_start, page_token
 from .steps import StepCodec, fill_result, step_number
 from .streams import Streams
 from .tensors import chosen, encode_outputs
+from .transfers import Transfers
 from .views import create_spec, fork_spec, incarnation_of, session_view
 
 
 class SessionService:
     """Serves tapehead.v1.SessionService."""
 
-    def __init__(self, lifecycle: Lifecycle, calls: Calls, streams: Streams) -> None:
+    def __init__(self, lifecycle: Lifecycle, calls: Calls, streams: Streams, transfers: Transfers) -> None:
+        self._transfers = transfers
         self._lifecycle = lifecycle
         self._calls = calls
         self._streams = streams
@@ -100,6 +102,13 @@ class SessionService:
         response = pb.RewindSessionResponse(incarnation=incarnation.hex())
         fill_result(response.result, answer)
         return response
+
+    async def export_session(self, request: portable_pb2.ExportSessionRequest, call: Call) -> None:
+        await self._transfers.export_session(request, call)
+
+    async def import_session(self, _request: None, call: Call) -> None:
+        view = await self._transfers.import_session(call)
+        await call.write(portable_pb2.ImportSessionResponse(session=self._session(view)))
 
     def _session(self, view: SessionView) -> session_pb2.Session:
         durability = self._lifecycle.store_durability

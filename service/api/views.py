@@ -82,9 +82,9 @@ def create_spec(request: session_service_pb2.CreateSessionRequest) -> CreateSpec
         model_version=request.model_version,
         request_id=request.request_id,
         labels=dict(request.labels),
-        durability=_durability_of(request.durability),
+        durability=durability_of(request.durability),
         window=request.window,
-        ttl=_seconds(request.ttl),
+        ttl=seconds_of(request.ttl),
         keep_every=request.keep_every,
         keep_most=request.keep_most,
         given=lambda model: decode_given(model, request.constants, request.start_inputs),
@@ -98,15 +98,15 @@ def fork_spec(request: session_service_pb2.ForkSessionRequest) -> CreateSpec:
         request_id=request.request_id,
         labels=dict(request.labels),
         window=request.window,
-        ttl=_seconds(request.ttl),
+        ttl=seconds_of(request.ttl),
     )
 
 
-def _seconds(length: Duration) -> float:
+def seconds_of(length: Duration) -> float:
     return length.seconds + length.nanos / 1e9
 
 
-def _durability_of(value: int) -> Durability | None:
+def durability_of(value: int) -> Durability | None:
     if value == session_pb2.DURABILITY_UNSPECIFIED:
         return None
     try:

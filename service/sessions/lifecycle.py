@@ -77,7 +77,7 @@ class Lifecycle:
         self._clock = clock
         self._usage = usage
         self._listing = Listing(store, self._is_attached)
-        self._creation = Creation(store, repository, usage, stepper, default_ttl=default_ttl)
+        self.creation = Creation(store, repository, usage, stepper, default_ttl=default_ttl)
 
     @property
     def store_durability(self) -> Durability:
@@ -86,12 +86,12 @@ class Lifecycle:
 
     async def create(self, owner: str, spec: CreateSpec) -> SessionView:
         """Creates a session, as `Creation.create` says."""
-        return self._view(*await self._creation.create(owner, spec))
+        return self._view(*await self.creation.create(owner, spec))
 
     async def fork(self, source: Key, incarnation: bytes | None, step: int | None, spec: CreateSpec) -> SessionView:
         """Creates a session from another's state, as `Creation.fork` says."""
         check_session_id(source.session_id)
-        return self._view(*await self._creation.fork(source, incarnation, step, spec))
+        return self._view(*await self.creation.fork(source, incarnation, step, spec))
 
     async def read_state(
         self, key: Key, incarnation: bytes | None, *, step: int | None, minimum_step: int = 0
@@ -226,7 +226,7 @@ class Lifecycle:
         if spec.suits is not None and spec.create.model_id:
             spec.suits(self._repository.get(spec.create.model_id, spec.create.model_version))
         try:
-            key, _ = await self._creation.create(owner, replace(spec.create, session_id=spec.session_id))
+            key, _ = await self.creation.create(owner, replace(spec.create, session_id=spec.session_id))
         except SessionExists:
             return Key(owner, spec.session_id)  # somebody else was faster
         return key

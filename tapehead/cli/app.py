@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tapehead.cli import ask, models, server, sessions, states, stream
+from tapehead.cli import ask, models, server, sessions, states, stream, travels
 from tapehead.cli.options import AccessOptions, access
 from tapehead.errors import TapeheadError
 
@@ -29,6 +29,8 @@ app.command("server")(server.server)
 sessions.app.command("state")(states.state)
 sessions.app.command("fork")(states.fork)
 sessions.app.command("rewind")(states.rewind)
+sessions.app.command("export")(travels.export_session)
+sessions.app.command("import")(travels.import_session)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
 

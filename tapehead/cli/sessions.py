@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from tapehead import SessionInfo
 from tapehead.cli.options import Json, Server, SessionId, connect, console, labels, print_json
 
-app = typer.Typer(help="List, show, look into, fork, rewind and remove sessions.", no_args_is_help=True)
+app = typer.Typer(help="List, show, look into, fork, rewind, move and remove sessions.", no_args_is_help=True)
 
 
 @app.command("ls")

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from tapehead.v1 import portable_pb2 as tapehead_dot_v1_dot_portable__pb2
 from tapehead.v1 import session_pb2 as tapehead_dot_v1_dot_session__pb2
 from tapehead.v1 import tensor_pb2 as tapehead_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tapehead/v1/session_service.proto\x12\x0btapehead.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19tapehead/v1/session.proto\x1a\x18tapehead/v1/tensor.proto\"\xb4\x03\n\x14\x43reateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tapehead.v1.CreateSessionRequest.LabelsEntry\x12+\n\ndurability\x18\x06 \x01(\x0e\x32\x17.tapehead.v1.Durability\x12\x0e\n\x06window\x18\x07 \x01(\x05\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nkeep_every\x18\t \x01(\x05\x12\x11\n\tkeep_most\x18\n \x01(\x05\x12&\n\tconstants\x18\x0b \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12)\n\x0cstart_inputs\x18\x0c \x03(\x0b\x32\x13.tapehead.v1.Tensor\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x15\x43reateSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tapehead.v1.Session\"R\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x14\n\x0cminimum_step\x18\x03 \x01(\x03\";\n\x12GetSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tapehead.v1.Session\"\xfa\x01\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12<\n\x06labels\x18\x04 \x03(\x0b\x32,.tapehead.v1.ListSessionsRequest.LabelsEntry\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.tapehead.v1.Session.State\x12\x12\n\nall_owners\x18\x06 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"W\n\x14ListSessionsResponse\x12&\n\x08sessions\x18\x01 \x03(\x0b\x32\x14.tapehead.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x14\x44\x65leteSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"/\n\x15\x44\x65leteSessionResponse\x12\x16\n\x0e\x63ommitted_step\x18\x01 \x01(\x03\"\xbc\x01\n\x0bStepRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12#\n\x06inputs\x18\x05 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12\x0f\n\x07outputs\x18\x06 \x03(\t\x12\x19\n\x11\x61\x63knowledged_step\x18\x07 \x01(\x03\x12\x11\n\tclient_id\x18\x08 \x01(\t\"L\n\x0cStepResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.tapehead.v1.StepResult\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"\x92\x01\n\nStepResult\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x12\n\nstep_count\x18\x02 \x01(\x05\x12$\n\x07outputs\x18\x03 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12\x12\n\ninput_hash\x18\x04 \x01(\x0c\x12\x16\n\x0e\x63ommitted_step\x18\x05 \x01(\x03\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"q\n\x12StreamStepsRequest\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.tapehead.v1.StreamOpenH\x00\x12\'\n\x04step\x18\x02 \x01(\x0b\x32\x17.tapehead.v1.StreamStepH\x00\x42\t\n\x07message\"\xfc\x01\n\nStreamOpen\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x1f\n\x12last_received_step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tclient_id\x18\x04 \x01(\t\x12\x1a\n\x12previous_client_id\x18\x05 \x01(\t\x12\x31\n\x06\x63reate\x18\x06 \x01(\x0b\x32!.tapehead.v1.CreateSessionRequest\x12\x0f\n\x07outputs\x18\x07 \x03(\t\x12\x1a\n\x12strict_fingerprint\x18\x08 \x01(\x08\x42\x15\n\x13_last_received_step\"\x7f\n\nStreamStep\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x12\n\nstep_count\x18\x02 \x01(\x05\x12#\n\x06inputs\x18\x03 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12\x0f\n\x07outputs\x18\x04 \x03(\t\x12\x19\n\x11\x61\x63knowledged_step\x18\x05 \x01(\x03\"\x85\x02\n\x13StreamStepsResponse\x12+\n\x06opened\x18\x01 \x01(\x0b\x32\x19.tapehead.v1.StreamOpenedH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.tapehead.v1.StepResultH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.tapehead.v1.StepErrorH\x00\x12\x31\n\theartbeat\x18\x04 \x01(\x0b\x32\x1c.tapehead.v1.StreamHeartbeatH\x00\x12/\n\x08\x64raining\x18\x05 \x01(\x0b\x32\x1b.tapehead.v1.StreamDrainingH\x00\x42\t\n\x07message\"\xcb\x01\n\x0cStreamOpened\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tapehead.v1.Session\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ommitted_step\x18\x03 \x01(\x03\x12\x0e\n\x06window\x18\x04 \x01(\x05\x12+\n\ndurability\x18\x05 \x01(\x0e\x32\x17.tapehead.v1.Durability\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x1b\n\x13\x66ingerprint_changed\x18\x07 \x01(\x08\"\xc9\x01\n\tStepError\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x36\n\x08metadata\x18\x05 \x03(\x0b\x32$.tapehead.v1.StepError.MetadataEntry\x12\x16\n\x0e\x63ommitted_step\x18\x06 \x01(\x03\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\")\n\x0fStreamHeartbeat\x12\x16\n\x0e\x63ommitted_step\x18\x01 \x01(\x03\"(\n\x0eStreamDraining\x12\x16\n\x0e\x63ommitted_step\x18\x01 \x01(\x03\"~\n\x10ReadStateRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x11\n\x04step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07tensors\x18\x04 \x03(\t\x12\x14\n\x0cminimum_step\x18\x05 \x01(\x03\x42\x07\n\x05_step\"G\n\x11ReadStateResponse\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12$\n\x07tensors\x18\x02 \x03(\x0b\x32\x13.tapehead.v1.Tensor\"\xa9\x02\n\x12\x46orkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x11\n\x04step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0enew_session_id\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12;\n\x06labels\x18\x06 \x03(\x0b\x32+.tapehead.v1.ForkSessionRequest.LabelsEntry\x12\x0e\n\x06window\x18\x07 \x01(\x05\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_step\"<\n\x13\x46orkSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tapehead.v1.Session\"q\n\x14RewindSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x0f\n\x07to_step\x18\x04 \x01(\x03\x12\x11\n\tclient_id\x18\x05 \x01(\t\"U\n\x15RewindSessionResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.tapehead.v1.StepResult\x12\x13\n\x0bincarnation\x18\x02 \x01(\t2\xed\x05\n\x0eSessionService\x12V\n\rCreateSession\x12!.tapehead.v1.CreateSessionRequest\x1a\".tapehead.v1.CreateSessionResponse\x12M\n\nGetSession\x12\x1e.tapehead.v1.GetSessionRequest\x1a\x1f.tapehead.v1.GetSessionResponse\x12S\n\x0cListSessions\x12 .tapehead.v1.ListSessionsRequest\x1a!.tapehead.v1.ListSessionsResponse\x12V\n\rDeleteSession\x12!.tapehead.v1.DeleteSessionRequest\x1a\".tapehead.v1.DeleteSessionResponse\x12;\n\x04Step\x12\x18.tapehead.v1.StepRequest\x1a\x19.tapehead.v1.StepResponse\x12T\n\x0bStreamSteps\x12\x1f.tapehead.v1.StreamStepsRequest\x1a .tapehead.v1.StreamStepsResponse(\x01\x30\x01\x12J\n\tReadState\x12\x1d.tapehead.v1.ReadStateRequest\x1a\x1e.tapehead.v1.ReadStateResponse\x12P\n\x0b\x46orkSession\x12\x1f.tapehead.v1.ForkSessionRequest\x1a .tapehead.v1.ForkSessionResponse\x12V\n\rRewindSession\x12!.tapehead.v1.RewindSessionRequest\x1a\".tapehead.v1.RewindSessionResponseB9\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tapehead/v1/session_service.proto\x12\x0btapehead.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1atapehead/v1/portable.proto\x1a\x19tapehead/v1/session.proto\x1a\x18tapehead/v1/tensor.proto\"\xb4\x03\n\x14\x43reateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\x03\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tapehead.v1.CreateSessionRequest.LabelsEntry\x12+\n\ndurability\x18\x06 \x01(\x0e\x32\x17.tapehead.v1.Durability\x12\x0e\n\x06window\x18\x07 \x01(\x05\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nkeep_every\x18\t \x01(\x05\x12\x11\n\tkeep_most\x18\n \x01(\x05\x12&\n\tconstants\x18\x0b \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12)\n\x0cstart_inputs\x18\x0c \x03(\x0b\x32\x13.tapehead.v1.Tensor\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x15\x43reateSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tapehead.v1.Session\"R\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x14\n\x0cminimum_step\x18\x03 \x01(\x03\";\n\x12GetSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tapehead.v1.Session\"\xfa\x01\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12<\n\x06labels\x18\x04 \x03(\x0b\x32,.tapehead.v1.ListSessionsRequest.LabelsEntry\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x1a.tapehead.v1.Session.State\x12\x12\n\nall_owners\x18\x06 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"W\n\x14ListSessionsResponse\x12&\n\x08sessions\x18\x01 \x03(\x0b\x32\x14.tapehead.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x14\x44\x65leteSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"/\n\x15\x44\x65leteSessionResponse\x12\x16\n\x0e\x63ommitted_step\x18\x01 \x01(\x03\"\xbc\x01\n\x0bStepRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12#\n\x06inputs\x18\x05 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12\x0f\n\x07outputs\x18\x06 \x03(\t\x12\x19\n\x11\x61\x63knowledged_step\x18\x07 \x01(\x03\x12\x11\n\tclient_id\x18\x08 \x01(\t\"L\n\x0cStepResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.tapehead.v1.StepResult\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\"\x92\x01\n\nStepResult\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x12\n\nstep_count\x18\x02 \x01(\x05\x12$\n\x07outputs\x18\x03 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12\x12\n\ninput_hash\x18\x04 \x01(\x0c\x12\x16\n\x0e\x63ommitted_step\x18\x05 \x01(\x03\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"q\n\x12StreamStepsRequest\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.tapehead.v1.StreamOpenH\x00\x12\'\n\x04step\x18\x02 \x01(\x0b\x32\x17.tapehead.v1.StreamStepH\x00\x42\t\n\x07message\"\xfc\x01\n\nStreamOpen\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x1f\n\x12last_received_step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tclient_id\x18\x04 \x01(\t\x12\x1a\n\x12previous_client_id\x18\x05 \x01(\t\x12\x31\n\x06\x63reate\x18\x06 \x01(\x0b\x32!.tapehead.v1.CreateSessionRequest\x12\x0f\n\x07outputs\x18\x07 \x03(\t\x12\x1a\n\x12strict_fingerprint\x18\x08 \x01(\x08\x42\x15\n\x13_last_received_step\"\x7f\n\nStreamStep\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x12\n\nstep_count\x18\x02 \x01(\x05\x12#\n\x06inputs\x18\x03 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12\x0f\n\x07outputs\x18\x04 \x03(\t\x12\x19\n\x11\x61\x63knowledged_step\x18\x05 \x01(\x03\"\x85\x02\n\x13StreamStepsResponse\x12+\n\x06opened\x18\x01 \x01(\x0b\x32\x19.tapehead.v1.StreamOpenedH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.tapehead.v1.StepResultH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.tapehead.v1.StepErrorH\x00\x12\x31\n\theartbeat\x18\x04 \x01(\x0b\x32\x1c.tapehead.v1.StreamHeartbeatH\x00\x12/\n\x08\x64raining\x18\x05 \x01(\x0b\x32\x1b.tapehead.v1.StreamDrainingH\x00\x42\t\n\x07message\"\xcb\x01\n\x0cStreamOpened\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tapehead.v1.Session\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ommitted_step\x18\x03 \x01(\x03\x12\x0e\n\x06window\x18\x04 \x01(\x05\x12+\n\ndurability\x18\x05 \x01(\x0e\x32\x17.tapehead.v1.Durability\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x1b\n\x13\x66ingerprint_changed\x18\x07 \x01(\x08\"\xc9\x01\n\tStepError\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x36\n\x08metadata\x18\x05 \x03(\x0b\x32$.tapehead.v1.StepError.MetadataEntry\x12\x16\n\x0e\x63ommitted_step\x18\x06 \x01(\x03\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\")\n\x0fStreamHeartbeat\x12\x16\n\x0e\x63ommitted_step\x18\x01 \x01(\x03\"(\n\x0eStreamDraining\x12\x16\n\x0e\x63ommitted_step\x18\x01 \x01(\x03\"~\n\x10ReadStateRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x11\n\x04step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07tensors\x18\x04 \x03(\t\x12\x14\n\x0cminimum_step\x18\x05 \x01(\x03\x42\x07\n\x05_step\"G\n\x11ReadStateResponse\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12$\n\x07tensors\x18\x02 \x03(\x0b\x32\x13.tapehead.v1.Tensor\"\xa9\x02\n\x12\x46orkSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x11\n\x04step\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0enew_session_id\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12;\n\x06labels\x18\x06 \x03(\x0b\x32+.tapehead.v1.ForkSessionRequest.LabelsEntry\x12\x0e\n\x06window\x18\x07 \x01(\x05\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_step\"<\n\x13\x46orkSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tapehead.v1.Session\"q\n\x14RewindSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x0f\n\x07to_step\x18\x04 \x01(\x03\x12\x11\n\tclient_id\x18\x05 \x01(\t\"U\n\x15RewindSessionResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.tapehead.v1.StepResult\x12\x13\n\x0bincarnation\x18\x02 \x01(\t2\xa1\x07\n\x0eSessionService\x12V\n\rCreateSession\x12!.tapehead.v1.CreateSessionRequest\x1a\".tapehead.v1.CreateSessionResponse\x12M\n\nGetSession\x12\x1e.tapehead.v1.GetSessionRequest\x1a\x1f.tapehead.v1.GetSessionResponse\x12S\n\x0cListSessions\x12 .tapehead.v1.ListSessionsRequest\x1a!.tapehead.v1.ListSessionsResponse\x12V\n\rDeleteSession\x12!.tapehead.v1.DeleteSessionRequest\x1a\".tapehead.v1.DeleteSessionResponse\x12;\n\x04Step\x12\x18.tapehead.v1.StepRequest\x1a\x19.tapehead.v1.StepResponse\x12T\n\x0bStreamSteps\x12\x1f.tapehead.v1.StreamStepsRequest\x1a .tapehead.v1.StreamStepsResponse(\x01\x30\x01\x12J\n\tReadState\x12\x1d.tapehead.v1.ReadStateRequest\x1a\x1e.tapehead.v1.ReadStateResponse\x12P\n\x0b\x46orkSession\x12\x1f.tapehead.v1.ForkSessionRequest\x1a .tapehead.v1.ForkSessionResponse\x12V\n\rRewindSession\x12!.tapehead.v1.RewindSessionRequest\x1a\".tapehead.v1.RewindSessionResponse\x12X\n\rExportSession\x12!.tapehead.v1.ExportSessionRequest\x1a\".tapehead.v1.ExportSessionResponse0\x01\x12X\n\rImportSession\x12!.tapehead.v1.ImportSessionRequest\x1a\".tapehead.v1.ImportSessionResponse(\x01\x42\x39\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,64 +44,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPERROR_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_FORKSESSIONREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_FORKSESSIONREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CREATESESSIONREQUEST']._serialized_start=136
-  _globals['_CREATESESSIONREQUEST']._serialized_end=572
-  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_start=527
-  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_end=572
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=574
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=636
-  _globals['_GETSESSIONREQUEST']._serialized_start=638
-  _globals['_GETSESSIONREQUEST']._serialized_end=720
-  _globals['_GETSESSIONRESPONSE']._serialized_start=722
-  _globals['_GETSESSIONRESPONSE']._serialized_end=781
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=784
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1034
-  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_start=527
-  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_end=572
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1036
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1123
-  _globals['_DELETESESSIONREQUEST']._serialized_start=1125
-  _globals['_DELETESESSIONREQUEST']._serialized_end=1188
-  _globals['_DELETESESSIONRESPONSE']._serialized_start=1190
-  _globals['_DELETESESSIONRESPONSE']._serialized_end=1237
-  _globals['_STEPREQUEST']._serialized_start=1240
-  _globals['_STEPREQUEST']._serialized_end=1428
-  _globals['_STEPRESPONSE']._serialized_start=1430
-  _globals['_STEPRESPONSE']._serialized_end=1506
-  _globals['_STEPRESULT']._serialized_start=1509
-  _globals['_STEPRESULT']._serialized_end=1655
-  _globals['_STREAMSTEPSREQUEST']._serialized_start=1657
-  _globals['_STREAMSTEPSREQUEST']._serialized_end=1770
-  _globals['_STREAMOPEN']._serialized_start=1773
-  _globals['_STREAMOPEN']._serialized_end=2025
-  _globals['_STREAMSTEP']._serialized_start=2027
-  _globals['_STREAMSTEP']._serialized_end=2154
-  _globals['_STREAMSTEPSRESPONSE']._serialized_start=2157
-  _globals['_STREAMSTEPSRESPONSE']._serialized_end=2418
-  _globals['_STREAMOPENED']._serialized_start=2421
-  _globals['_STREAMOPENED']._serialized_end=2624
-  _globals['_STEPERROR']._serialized_start=2627
-  _globals['_STEPERROR']._serialized_end=2828
-  _globals['_STEPERROR_METADATAENTRY']._serialized_start=2781
-  _globals['_STEPERROR_METADATAENTRY']._serialized_end=2828
-  _globals['_STREAMHEARTBEAT']._serialized_start=2830
-  _globals['_STREAMHEARTBEAT']._serialized_end=2871
-  _globals['_STREAMDRAINING']._serialized_start=2873
-  _globals['_STREAMDRAINING']._serialized_end=2913
-  _globals['_READSTATEREQUEST']._serialized_start=2915
-  _globals['_READSTATEREQUEST']._serialized_end=3041
-  _globals['_READSTATERESPONSE']._serialized_start=3043
-  _globals['_READSTATERESPONSE']._serialized_end=3114
-  _globals['_FORKSESSIONREQUEST']._serialized_start=3117
-  _globals['_FORKSESSIONREQUEST']._serialized_end=3414
-  _globals['_FORKSESSIONREQUEST_LABELSENTRY']._serialized_start=527
-  _globals['_FORKSESSIONREQUEST_LABELSENTRY']._serialized_end=572
-  _globals['_FORKSESSIONRESPONSE']._serialized_start=3416
-  _globals['_FORKSESSIONRESPONSE']._serialized_end=3476
-  _globals['_REWINDSESSIONREQUEST']._serialized_start=3478
-  _globals['_REWINDSESSIONREQUEST']._serialized_end=3591
-  _globals['_REWINDSESSIONRESPONSE']._serialized_start=3593
-  _globals['_REWINDSESSIONRESPONSE']._serialized_end=3678
-  _globals['_SESSIONSERVICE']._serialized_start=3681
-  _globals['_SESSIONSERVICE']._serialized_end=4430
+  _globals['_CREATESESSIONREQUEST']._serialized_start=164
+  _globals['_CREATESESSIONREQUEST']._serialized_end=600
+  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_start=555
+  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_end=600
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=602
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=664
+  _globals['_GETSESSIONREQUEST']._serialized_start=666
+  _globals['_GETSESSIONREQUEST']._serialized_end=748
+  _globals['_GETSESSIONRESPONSE']._serialized_start=750
+  _globals['_GETSESSIONRESPONSE']._serialized_end=809
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=812
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1062
+  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_start=555
+  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_end=600
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1064
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1151
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1153
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1216
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=1218
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=1265
+  _globals['_STEPREQUEST']._serialized_start=1268
+  _globals['_STEPREQUEST']._serialized_end=1456
+  _globals['_STEPRESPONSE']._serialized_start=1458
+  _globals['_STEPRESPONSE']._serialized_end=1534
+  _globals['_STEPRESULT']._serialized_start=1537
+  _globals['_STEPRESULT']._serialized_end=1683
+  _globals['_STREAMSTEPSREQUEST']._serialized_start=1685
+  _globals['_STREAMSTEPSREQUEST']._serialized_end=1798
+  _globals['_STREAMOPEN']._serialized_start=1801
+  _globals['_STREAMOPEN']._serialized_end=2053
+  _globals['_STREAMSTEP']._serialized_start=2055
+  _globals['_STREAMSTEP']._serialized_end=2182
+  _globals['_STREAMSTEPSRESPONSE']._serialized_start=2185
+  _globals['_STREAMSTEPSRESPONSE']._serialized_end=2446
+  _globals['_STREAMOPENED']._serialized_start=2449
+  _globals['_STREAMOPENED']._serialized_end=2652
+  _globals['_STEPERROR']._serialized_start=2655
+  _globals['_STEPERROR']._serialized_end=2856
+  _globals['_STEPERROR_METADATAENTRY']._serialized_start=2809
+  _globals['_STEPERROR_METADATAENTRY']._serialized_end=2856
+  _globals['_STREAMHEARTBEAT']._serialized_start=2858
+  _globals['_STREAMHEARTBEAT']._serialized_end=2899
+  _globals['_STREAMDRAINING']._serialized_start=2901
+  _globals['_STREAMDRAINING']._serialized_end=2941
+  _globals['_READSTATEREQUEST']._serialized_start=2943
+  _globals['_READSTATEREQUEST']._serialized_end=3069
+  _globals['_READSTATERESPONSE']._serialized_start=3071
+  _globals['_READSTATERESPONSE']._serialized_end=3142
+  _globals['_FORKSESSIONREQUEST']._serialized_start=3145
+  _globals['_FORKSESSIONREQUEST']._serialized_end=3442
+  _globals['_FORKSESSIONREQUEST_LABELSENTRY']._serialized_start=555
+  _globals['_FORKSESSIONREQUEST_LABELSENTRY']._serialized_end=600
+  _globals['_FORKSESSIONRESPONSE']._serialized_start=3444
+  _globals['_FORKSESSIONRESPONSE']._serialized_end=3504
+  _globals['_REWINDSESSIONREQUEST']._serialized_start=3506
+  _globals['_REWINDSESSIONREQUEST']._serialized_end=3619
+  _globals['_REWINDSESSIONRESPONSE']._serialized_start=3621
+  _globals['_REWINDSESSIONRESPONSE']._serialized_end=3706
+  _globals['_SESSIONSERVICE']._serialized_start=3709
+  _globals['_SESSIONSERVICE']._serialized_end=4638
 # @@protoc_insertion_point(module_scope)

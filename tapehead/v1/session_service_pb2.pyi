@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from tapehead.v1 import portable_pb2 as _portable_pb2
 from tapehead.v1 import session_pb2 as _session_pb2
 from tapehead.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tapehead.v1 import portable_pb2 as tapehead_dot_v1_dot_portable__pb2
 from tapehead.v1 import session_service_pb2 as tapehead_dot_v1_dot_session__service__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -81,6 +82,16 @@ class SessionServiceStub:
                 '/tapehead.v1.SessionService/RewindSession',
                 request_serializer=tapehead_dot_v1_dot_session__service__pb2.RewindSessionRequest.SerializeToString,
                 response_deserializer=tapehead_dot_v1_dot_session__service__pb2.RewindSessionResponse.FromString,
+                _registered_method=True)
+        self.ExportSession = channel.unary_stream(
+                '/tapehead.v1.SessionService/ExportSession',
+                request_serializer=tapehead_dot_v1_dot_portable__pb2.ExportSessionRequest.SerializeToString,
+                response_deserializer=tapehead_dot_v1_dot_portable__pb2.ExportSessionResponse.FromString,
+                _registered_method=True)
+        self.ImportSession = channel.stream_unary(
+                '/tapehead.v1.SessionService/ImportSession',
+                request_serializer=tapehead_dot_v1_dot_portable__pb2.ImportSessionRequest.SerializeToString,
+                response_deserializer=tapehead_dot_v1_dot_portable__pb2.ImportSessionResponse.FromString,
                 _registered_method=True)
 
 
@@ -169,6 +180,26 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportSession(self, request, context):
+        """Returns a session as a file, in pieces: its numbers, state, kept states and kept answers. Changes nothing.
+
+        The file is a copy as of one step; the session itself goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportSession(self, request_iterator, context):
+        """Creates a session from the pieces of an exported file.
+
+        The first message must be `open`, every later one `data`. The new session has an incarnation of its own, goes on
+        with the numbers of the file, and gives the answers that it holds. Repeatable with the same `request_id` and
+        content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -216,6 +247,16 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.RewindSession,
                     request_deserializer=tapehead_dot_v1_dot_session__service__pb2.RewindSessionRequest.FromString,
                     response_serializer=tapehead_dot_v1_dot_session__service__pb2.RewindSessionResponse.SerializeToString,
+            ),
+            'ExportSession': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportSession,
+                    request_deserializer=tapehead_dot_v1_dot_portable__pb2.ExportSessionRequest.FromString,
+                    response_serializer=tapehead_dot_v1_dot_portable__pb2.ExportSessionResponse.SerializeToString,
+            ),
+            'ImportSession': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportSession,
+                    request_deserializer=tapehead_dot_v1_dot_portable__pb2.ImportSessionRequest.FromString,
+                    response_serializer=tapehead_dot_v1_dot_portable__pb2.ImportSessionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -464,6 +505,60 @@ class SessionService:
             '/tapehead.v1.SessionService/RewindSession',
             tapehead_dot_v1_dot_session__service__pb2.RewindSessionRequest.SerializeToString,
             tapehead_dot_v1_dot_session__service__pb2.RewindSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tapehead.v1.SessionService/ExportSession',
+            tapehead_dot_v1_dot_portable__pb2.ExportSessionRequest.SerializeToString,
+            tapehead_dot_v1_dot_portable__pb2.ExportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportSession(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tapehead.v1.SessionService/ImportSession',
+            tapehead_dot_v1_dot_portable__pb2.ImportSessionRequest.SerializeToString,
+            tapehead_dot_v1_dot_portable__pb2.ImportSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,7 @@ def test_streams_end_with_codes_and_reasons_of_the_table() -> None:
     known = {(row.code.name, row.reason) for row in TABLE if not row.in_band} | {
         ("OUT_OF_RANGE", "ANSWER_RELEASED"),  # in-band for a step, the end for an open
         ("RESOURCE_EXHAUSTED", "OVER_CAPACITY"),
+        ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"),
     }
     reasons = {row.reason for row in TABLE}
     told = {

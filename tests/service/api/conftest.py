@@ -19,8 +19,10 @@ from service.api.server import ServerFacts, ServerService
 from service.api.sessions import SessionService
 from service.api.streams import Streams
 from service.api.texts import TextLimits
+from service.api.transfers import Transfers
 from service.hosting.model import Model
 from service.sessions.owners import Owners
+from service.sessions.portable import Portable
 from service.store.base import Durability
 from tapehead.v1.model_service_pb2_grpc import ModelServiceStub
 from tapehead.v1.question_service_pb2_grpc import QuestionServiceStub
@@ -75,7 +77,7 @@ async def served(heartbeat: float, models: tuple[Model, ...]) -> AsyncIterator[S
     streams = Streams(lifecycle, drain, metrics, owners, max_streams=3, heartbeat=heartbeat)
     health = Health([*OWN_SERVICES, *(MODEL_PREFIX + model.model_id for model in models)], drain)
     services = Services(
-        SessionService(lifecycle, calls, streams),
+        SessionService(lifecycle, calls, streams, Transfers(Portable(None, repository, None), max_import_bytes=1000)),
         QuestionService(calls, repository.get, TextLimits(story_sentences=8, text_bytes=100)),
         ModelService(repository),
         ServerService(FACTS, lambda: {"committed_step_count": 5}),

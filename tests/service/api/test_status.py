@@ -13,9 +13,10 @@ import service.api.errors
 from service import errors
 from service.api.status import TABLE, Row, bounded_facts, is_in_band, row_of, status_of, step_error
 from service.errors import TapeheadError
+from service.store.redis_fitness import RedisUnfit
 from service.store.volume import DurabilityRefused, StoreHeld
 
-AT_THE_START = {StoreHeld, DurabilityRefused}  # they end the process before there is anybody to tell
+AT_THE_START = {StoreHeld, DurabilityRefused, RedisUnfit}  # they end the process before there is anybody to tell
 
 
 def leaves(kind: type[TapeheadError]) -> set[type[TapeheadError]]:
