@@ -1,7 +1,8 @@
 """Where a head looks: the addressing of the Neural Turing Machine (Graves et al. 2014, section 3.3), all heads at once.
 
-Shapes: B batch, H heads, M width of a location, N locations. The memory is [B, M, N]: broadcasts then have inner spans
-of N, which is what makes the exported graph cheap. Every function is pure and finite for finite input.
+Shapes: B batch, H heads (R of them read, W write), M width of a location, N locations. The memory is [B, M, N]:
+broadcasts then have inner spans of N, which is what makes the exported graph cheap. Every function is pure and finite
+for finite input.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 # Lower bounds, as clamps: an exporter may fold the addition of a tiny constant away, a clamp it keeps.
-TINY_SQUARE = 1e-12  # of a squared norm: an all-zero location or key scores 0, with a finite gradient
+TINY_LENGTH = 1e-6  # an all-zero location or key scores 0, with a finite gradient
 TINY_WEIGHT = 1e-12  # of a weight before its logarithm
 
 
@@ -19,10 +20,8 @@ def content_weights(memory: Tensor, key: Tensor, strength: Tensor) -> Tensor:
 
     memory [B, M, N], key [B, H, M], strength [B, H, 1] >= 0 -> [B, H, N].
     """
-    ones = torch.ones(1, memory.shape[1], dtype=memory.dtype, device=memory.device)
-    squares = torch.matmul(ones, memory * memory)  # [B, 1, N]; a product is faster than a reduction along M
-    lengths = torch.sqrt(torch.clamp(squares, min=TINY_SQUARE))
-    direction = key / torch.clamp(torch.linalg.vector_norm(key, dim=-1, keepdim=True), min=TINY_SQUARE**0.5)
+    lengths = torch.clamp(torch.linalg.vector_norm(memory, dim=1, keepdim=True), min=TINY_LENGTH)  # [B, 1, N]
+    direction = key / torch.clamp(torch.linalg.vector_norm(key, dim=-1, keepdim=True), min=TINY_LENGTH)
     return torch.softmax(torch.matmul(strength * direction, memory) / lengths, dim=-1)
 
 
@@ -62,10 +61,20 @@ def address(
 
 
 def read(memory: Tensor, weights: Tensor) -> Tensor:
-    """What a head with weights [B, 1, N] sees: the weighted sum of the locations, [B, M]."""
-    return torch.sum(memory * weights, dim=-1)
+    """What heads with weights [B, R, N] see: weighted sums of the locations, one head after the other, [B, R * M]."""
+    if weights.shape[1] == 1:
+        return torch.sum(memory * weights, dim=-1)
+    return torch.matmul(weights, memory.transpose(1, 2)).flatten(1)
 
 
 def write(memory: Tensor, weights: Tensor, erase: Tensor, add: Tensor) -> Tensor:
-    """Erases, then adds, where the weights [B, 1, N] are: M (1 - w e) + w a; erase in [0, 1] and add are [B, M, 1]."""
-    return memory + weights * (add - memory * erase)
+    """Erases, then adds, where the weights [B, W, N] are: M (1 - w e) + w a; erase in [0, 1] and add are [B, W * M, 1].
+
+    Of several heads all erase before any adds, so that their order does not matter, as the paper says.
+    """
+    heads, width = weights.shape[1], memory.shape[1]
+    if heads == 1:
+        return memory + weights * (add - memory * erase)
+    for weight, erased in zip(torch.split(weights, 1, dim=1), torch.split(erase, width, dim=1), strict=True):
+        memory = memory - memory * (weight * erased)
+    return memory + torch.matmul(add.reshape(-1, heads, width).transpose(1, 2), weights)

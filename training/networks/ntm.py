@@ -1,8 +1,9 @@
-"""The Neural Turing Machine (Graves, Wayne, Danihelka 2014): an LSTM controller with one read and one write head.
+"""The Neural Turing Machine (Graves, Wayne, Danihelka 2014), with any controller and any number of heads.
 
-Both heads address the memory of the step before and the read head reads it; then the write head writes. The cell is
-written in few, wide operations (one product for the LSTM, one for all head outputs, both heads addressed together), so
-that the exported graph has few nodes. Shapes: B batch, N locations, M width of a location, C controller units.
+All heads address the memory of the step before and the read heads read it; then the write heads write. The cell is
+written in few, wide operations (one product for an LSTM, one for all head outputs, all heads addressed together), so
+that the exported graph has few nodes. Shapes: B batch, N locations, M width of a location, L layers of C units, R read
+heads, W write heads, H = R + W.
 """
 
 from __future__ import annotations
@@ -15,124 +16,122 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .addressing import address, read, write
-from .stepped import Seen, SteppedNetwork
+from .machine import Machine, MachineOptions, at_least_one
+from .stepped import Seen
 
 HEAD_LIMIT = 20.0  # head outputs are clamped to this, so that no exponential overflows
-EMPTY = 1e-6  # what every cell of a new memory holds
 PEAK = 10.0  # how far the initial weights (before their softmax) prefer location 0
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class NetworkOptions(MachineOptions):
     """The [network] table of an NTM."""
 
-    kind: str = "ntm"
-    inputs: int = 9
-    outputs: int = 8
-    controller: int = 100  # LSTM units
-    locations: int = 128
-    width: int = 20
+    read_heads: int = 1
+    write_heads: int = 1
 
 
 class NTMState(NamedTuple):
-    """Everything that the next step needs."""
+    """Everything that the next step of a machine with an LSTM needs."""
 
     memory: Tensor  # [B, M, N], transposed: a column is a location
-    weights: Tensor  # [B, 2, N]: of the read head, of the write head
-    controller: Tensor  # [B, C + M]: the LSTM's output, then the vector read
-    cell: Tensor  # [B, C]: the LSTM's cell
+    weights: Tensor  # [B, H, N]: of the read heads, then of the write heads
+    controller: Tensor  # [B, L * C + R * M]: what the layers put out, the last first, then the vectors read
+    cell: Tensor  # [B, L * C]: the layers' cells, the last first
 
 
-MEANINGS = {
-    "memory": "the tape, transposed: width, locations",
-    "weights": "where the read head and the write head are: heads, locations",
-    "controller": "the LSTM's output, then the vector read",
-    "cell": "the LSTM's cell",
-}
+class PlainNTMState(NamedTuple):
+    """Everything that the next step of a machine with another controller needs."""
+
+    memory: Tensor
+    weights: Tensor
+    controller: Tensor  # of a feed-forward controller only the vectors read, [B, R * M]
 
 
-class NTM(SteppedNetwork):
-    """The machine; its initial controller state, vector read and head weights are learned."""
+class NTM(Machine):
+    """The machine; its initial controller state, vectors read and head weights are learned."""
 
     title = "a Neural Turing Machine"
-    state_meanings = MEANINGS
 
     def __init__(self, options: NetworkOptions, where: str = "network") -> None:
-        super().__init__()
+        at_least_one(options, ("read_heads", "write_heads"), where)
+        width, locations = options.width, options.locations
+        readers, writers = options.read_heads, options.write_heads
+        heads = readers + writers
+        # Keys, strengths and sharpenings, gates, shifts back and forward, each for all heads; then erase and add.
+        self.sizes = [heads * width, 2 * heads, heads, heads, heads, writers * width, writers * width]
+        super().__init__(options, where, sum(self.sizes), readers * width, reads_first=False)
         self.options = options
-        self.inputs, self.outputs = options.inputs, options.outputs
-        units, width, locations = options.controller, options.width, options.locations
+        self._state = NTMState if self.kind.has_cell else PlainNTMState
+        self.state_meanings = _meanings(self.kind.name, self.kind.is_recurrent, readers, writers, options.layers)
         self.seen = (
-            Seen("read_weights", (1, locations), "heads, locations: where was read"),
-            Seen("write_weights", (1, locations), "heads, locations: where was written"),
+            Seen("read_weights", (readers, locations), "heads, locations: where was read"),
+            Seen("write_weights", (writers, locations), "heads, locations: where was written"),
             Seen("tape", (locations, width), "locations, width: after the step"),
         )
-        # Keys, strengths and sharpenings, gates, shifts back and forward, each for both heads; then erase and add.
-        self.sizes = [2 * width, 4, 2, 2, 2, width, width]
-        self.lstm = nn.Linear(options.inputs + units + width, 4 * units)
-        self.heads = nn.Linear(units, sum(self.sizes))
-        self.output = nn.Linear(units + width, options.outputs)
-        self.initial_controller = nn.Parameter(torch.zeros(units + width))
-        self.initial_cell = nn.Parameter(torch.zeros(units))
-        self.initial_weights = nn.Parameter(torch.zeros(2, locations))
-        bound = units**-0.5
-        nn.init.uniform_(self.lstm.weight, -bound, bound)
-        nn.init.uniform_(self.lstm.bias, -bound, bound)
-        nn.init.xavier_uniform_(self.heads.weight, gain=1.4)
-        nn.init.normal_(self.heads.bias, std=0.01)
-        nn.init.xavier_uniform_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
-        nn.init.uniform_(self.initial_controller, -bound, bound)
-        nn.init.uniform_(self.initial_cell, -bound, bound)
+        self.initial_weights = nn.Parameter(torch.zeros(heads, locations))
         with torch.no_grad():
             self.initial_weights[:, 0] = PEAK
 
-    def initial_state(self, batch: int) -> NTMState:
-        """The state before the first step: an empty memory; everything else is learned."""
-        return NTMState(
-            memory=self.lstm.weight.new_full((batch, self.options.width, self.options.locations), EMPTY),
-            weights=torch.softmax(self.initial_weights, dim=-1).expand(batch, -1, -1),
-            controller=self.initial_controller.expand(batch, -1),
-            cell=self.initial_cell.expand(batch, -1),
-        )
+    def initial_state(self, batch: int) -> NTMState | PlainNTMState:
+        """The state before the first step."""
+        weights = torch.softmax(self.initial_weights, dim=-1).expand(batch, -1, -1)
+        controller = self.initial_controller.expand(batch, -1)
+        return self._state(self._new_memory(batch), weights, controller, *self._new_cells(batch))
 
-    def observe(self, x: Tensor, state: NTMState) -> tuple[Tensor, NTMState, tuple[Tensor, ...]]:
-        """One step, with both heads' weightings and the tape as people read it: a row a location."""
-        after = self.advance(x, state)
-        read_weights, write_weights = torch.split(after.weights, 1, dim=1)
-        return self.output(after.controller), after, (read_weights, write_weights, after.memory.transpose(1, 2))
-
-    def advance(self, x: Tensor, state: NTMState) -> NTMState:
-        """The next state; the output is a function of its `controller` alone."""
-        hidden, cell = self._control(x, state)
+    def observe(
+        self, x: Tensor, state: NTMState | PlainNTMState
+    ) -> tuple[Tensor, NTMState | PlainNTMState, tuple[Tensor, ...]]:
+        """One step, with all heads' weightings and the tape as people read it: a row a location."""
+        options = self.options
+        hidden, cells = self._control(x, state.controller, tuple(state[3:]))
         keys, powers, gate, back, forward, erase, add = self._head_outputs(hidden)
-        # One softplus of four numbers a row, not two of two: onnxruntime computes four at a time, with other last bits
-        # for a rest of less than four, and then the bits of an answer would depend on the size of the batch.
-        strength, sharpening = torch.split(functional.softplus(powers), 2, dim=1)
+        strength, sharpening = self._powers(powers)
         weights = address(
             state.memory,
             state.weights,
-            key=torch.tanh(keys).reshape(-1, 2, self.options.width),
+            key=torch.tanh(keys).reshape(-1, options.read_heads + options.write_heads, options.width),
             strength=strength,
             gate=torch.sigmoid(gate),
             back=torch.exp(back),
             forward=torch.exp(forward),
             sharpening=1 + sharpening,
         )
-        read_weights, write_weights = torch.split(weights, 1, dim=1)
-        vector = read(state.memory, read_weights)
+        read_weights, write_weights = torch.split(weights, [options.read_heads, options.write_heads], dim=1)
+        vectors = read(state.memory, read_weights)
         memory = write(state.memory, write_weights, torch.sigmoid(erase), torch.tanh(add))
-        return NTMState(memory, weights, torch.cat([hidden, vector], dim=-1), cell)
-
-    def _control(self, x: Tensor, state: NTMState) -> tuple[Tensor, Tensor]:
-        """One LSTM step on the input and what was read: (hidden, cell), each [B, C]."""
-        units = self.options.controller
-        gates, candidate = torch.split(self.lstm(torch.cat([x, state.controller], dim=-1)), [3 * units, units], dim=-1)
-        take, forget, show = torch.split(torch.sigmoid(gates), units, dim=-1)
-        cell = forget * state.cell + take * torch.tanh(candidate)
-        return show * torch.tanh(cell), cell
+        features = torch.cat([hidden, vectors], dim=-1)
+        after = self._state(memory, weights, self._remembered(hidden, vectors, features), *cells)
+        return self.output(features), after, (read_weights, write_weights, memory.transpose(1, 2))
 
     def _head_outputs(self, hidden: Tensor) -> tuple[Tensor, ...]:
         """All that the heads are told, each [B, size, 1]: one product, one reshape and one split for everything."""
         outputs = torch.clamp(self.heads(hidden), -HEAD_LIMIT, HEAD_LIMIT)
         return torch.split(outputs.unsqueeze(-1), self.sizes, dim=1)
+
+    def _powers(self, powers: Tensor) -> tuple[Tensor, Tensor]:
+        """Key strengths and sharpenings less one, each [B, H, 1] and above 0.
+
+        One softplus of a multiple of four numbers a row, not one of each: onnxruntime computes four at a time, with
+        other last bits for a rest of less than four, and then an answer would depend on the size of the batch. (For the
+        same reason choose a multiple of 16 locations: the logarithm in `sharpen` is of heads times locations numbers.)
+        """
+        heads, rest = powers.shape[1] // 2, -powers.shape[1] % 4
+        if rest:
+            positive = functional.softplus(functional.pad(powers, (0, 0, 0, rest)))
+            strength, sharpening, _ = torch.split(positive, [heads, heads, rest], dim=1)
+        else:
+            strength, sharpening = torch.split(functional.softplus(powers), heads, dim=1)
+        return strength, sharpening
+
+
+def _meanings(cell: str, recurrent: bool, readers: int, writers: int, layers: int) -> dict[str, str]:
+    vectors = "the vector read" if readers == 1 else "the vectors read"
+    outputs = f"the {cell}'s output" if layers == 1 else f"the outputs of the {cell}'s layers, the last first"
+    heads = ("the read head and the write head are", "all read heads, then all write heads, are")
+    return {
+        "memory": "the tape, transposed: width, locations",
+        "weights": f"where {heads[readers + writers > 2]}: heads, locations",
+        "controller": f"{outputs}, then {vectors}" if recurrent else vectors,
+        "cell": f"the {cell}'s cell" if layers == 1 else f"the cells of the {cell}'s layers, the last first",
+    }

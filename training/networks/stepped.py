@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class SteppedNetwork(nn.Module):
     inputs: int
     outputs: int
     title: str  # "a Neural Turing Machine"
-    state_meanings: ClassVar[dict[str, str]]  # of every field of the state
+    state_meanings: dict[str, str]  # of every field of the state (and maybe of others)
     seen: tuple[Seen, ...]  # what `observe` returns, in its order
 
     def initial_state(self, batch: int) -> Any:

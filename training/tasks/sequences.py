@@ -15,6 +15,7 @@ from ..config import Config, read_table
 from ..device import find_device
 from ..errors import TrainingError
 from ..experiment import Graphs
+from ..networks.content_machine import ContentMachine, ContentOptions
 from ..networks.ntm import NTM, NetworkOptions
 from ..networks.recurrent import GRU, LSTM, RNN, RecurrentOptions
 from ..networks.stepped import SteppedNetwork
@@ -41,6 +42,7 @@ TASKS: dict[str, tuple[type, Any]] = {
 }
 NETWORKS: dict[str, tuple[type, Any]] = {
     "ntm": (NetworkOptions, NTM),
+    "content-machine": (ContentOptions, ContentMachine),
     "rnn": (RecurrentOptions, RNN),
     "gru": (RecurrentOptions, GRU),
     "lstm": (RecurrentOptions, LSTM),

@@ -95,6 +95,35 @@ def test_read_is_the_weighted_sum_of_the_locations(batch: int) -> None:
         np.testing.assert_allclose(vector[row], by_hand)
 
 
+@pytest.mark.parametrize("heads", [1, 3])
+def test_several_heads_read_one_after_the_other(heads: int) -> None:
+    memory, weights = draw(2)["memory"], torch.rand(2, heads, LOCATIONS, dtype=torch.float64)
+
+    vectors = addressing.read(memory, weights)
+
+    for head in range(heads):
+        alone = addressing.read(memory, weights[:, head : head + 1])
+        torch.testing.assert_close(vectors[:, head * WIDTH : (head + 1) * WIDTH], alone)
+
+
+def test_of_several_heads_all_erase_before_any_adds() -> None:
+    generator = torch.Generator().manual_seed(8)
+    memory, weights = draw(2)["memory"], torch.rand(2, 3, LOCATIONS, generator=generator, dtype=torch.float64)
+    erase, add = (torch.rand(2, 3 * WIDTH, 1, generator=generator, dtype=torch.float64) for _ in range(2))
+
+    after = addressing.write(memory, weights, erase, add)
+
+    for row in range(2):
+        for i in range(LOCATIONS):
+            for j in range(WIDTH):
+                expected = memory[row, j, i]
+                for head in range(3):
+                    expected = expected * (1 - weights[row, head, i] * erase[row, head * WIDTH + j, 0])
+                for head in range(3):
+                    expected = expected + weights[row, head, i] * add[row, head * WIDTH + j, 0]
+                assert after[row, j, i].item() == pytest.approx(expected.item())
+
+
 def test_shift_turns_a_peak_around_the_ring() -> None:
     peak = torch.zeros(1, 1, 5)
     peak[0, 0, 0] = 1

@@ -52,8 +52,8 @@ def test_a_step_leaves_its_state_alone(network: NTM) -> None:
 def test_the_read_head_sees_the_memory_from_before_the_write(network: NTM) -> None:
     state = network.initial_state(1)
     for _ in range(3):
-        state = network.advance(torch.ones(1, SMALL.inputs), state)
-    after = network.advance(torch.ones(1, SMALL.inputs), state)
+        state = network.step(torch.ones(1, SMALL.inputs), state)[1]
+    after = network.step(torch.ones(1, SMALL.inputs), state)[1]
 
     vector = after.controller[:, SMALL.controller :]
 

@@ -115,7 +115,7 @@ def test_a_compiled_network_trains_the_same_parameters(monkeypatch: pytest.Monke
 
 
 def test_a_network_without_units_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"network: layers, units: expected at least 1, got 0, 128"):
+    with pytest.raises(TrainingError, match=r"network: layers: expected at least 1, got 0"):
         LSTM(RecurrentOptions(layers=0))
 
 
