@@ -12,14 +12,15 @@ from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, StateTensor
 from .comparison import Group, comparison_table
 
 BESIDE = {
-    "curves.png": "Validation scores while training:",
+    "curves.png": "Validation scores while training, as each configuration defines its score:",
     "sizes.png": "Beyond the sizes trained on; dotted is the median over seeds, where there are several:",
     "tasks.png": "Wrong answers by task, of the seed that validation chose:",
 }
-BESIDE_NOTES = (
-    "All results on this task, of test data. Best is the seed that validation chose, median is over all seeds. The "
-    "seconds are of the best seed's run, on machines that did other work too."
-)
+BESIDE_NOTES = """
+All results on this task, of test data. Best is the seed that validation chose, median is over all seeds. Sequences and
+seconds are of the best seed's run, on machines that did other work too; a run that starts from another's weights counts
+only its own.
+""".strip()
 
 
 def write_card(

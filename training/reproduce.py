@@ -29,7 +29,8 @@ validation data chose among the seeds, and test data chose nothing; "median" is 
 published best is in most cases a best of ten. The bAbI numbers are of held-out parts of the training files, not of the
 official test files. Where there is no result, the table says so. `seen` counts sequences or questions, with
 repetitions, where all batches have one size; the command is that of the best seed, and the others differ in `--seed`
-alone. The machine did other work too, so seconds are upper bounds.
+alone. A run that starts from another's weights counts only its own updates and seconds. The machine did other work too,
+so seconds are upper bounds.
 
 ![The same tables as a picture](results.png)
 """
