@@ -227,7 +227,8 @@ class RedisStore:
         """Looks at Redis at each new connection: it may have been started again with other settings since."""
         facts = await facts_of(self.location, ask)
         self.durability = self._asked = judge(self.location, facts, self._asked, self._asserted)
-        return not facts.is_cluster
+        # One MULTI for many sessions is one sync of Redis' log. Where nothing waits for a disk it only takes longer.
+        return self.durability is Durability.DISK and not facts.is_cluster
 
     async def _look(self, place: Place, what: str, step: int = 0) -> tuple[Found, Any]:
         reply = await self._one(self._read.on(place.keys, *self._words(what, step)))

@@ -1,7 +1,7 @@
 """One connection to Redis, on which calls go out in the order in which they came, joined as they wait.
 
-While a group is on its way, further calls gather; they make up the next group, which costs one round trip and, as one
-MULTI, one sync of Redis' log. Each command is sent once. Where Redis says that it did not carry one out, that is
+While a group is on its way, further calls gather; they make up the next group, which costs one round trip and, where it
+is one MULTI, one sync of Redis' log. Each command is sent once. Where Redis says that it did not carry one out, that is
 certain; where the connection breaks, nothing is: those who wait hear StoreUnavailable.
 """
 

@@ -20,9 +20,10 @@ from tests.redis_process import RedisProcess, free_port
 SOON = 20.0  # seconds until a test gives up waiting
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisProcess]:
-    with RedisProcess(tmp_path / "redis") as server:
+@pytest.fixture(params=["no", "always"])
+def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisProcess]:
+    """At `always`, calls that wait together go out as one MULTI."""
+    with RedisProcess(tmp_path / "redis", "--appendfsync", request.param) as server:
         yield server
 
 
@@ -219,7 +220,7 @@ async def test_a_redis_that_comes_back_weaker_is_refused_until_it_is_set_right(
                 break
         assert time.monotonic() < end
         await asyncio.sleep(0.02)
-    redis.say("CONFIG", "SET", "appendfsync", "no")
+    redis.say("CONFIG", "SET", "appendfsync", "always")
 
     assert (await back(store)).state == b"state 0"
 
