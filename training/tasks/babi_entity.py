@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..checkpoint import with_prefix, without_prefix
 from ..config import Config, read_table
 from ..device import find_device, move
+from ..errors import TrainingError
 from ..experiment import Graphs
 from ..networks.entity_network import EntityNetwork, EntityOptions
 from .babi_data import CHOOSING, FAILED
@@ -23,6 +24,8 @@ from .babi_entity_graphs import checks, initial, manifest, modules, probes
 from .babi_entity_stories import NO_QUESTION, StoryBatch, WholeStories
 from .babi_stories import TASKS, Story, load, load_own
 from .babi_words import SENTENCE_WORDS, Words, all_words
+
+FIRST_SHARE = 40  # of a batch's slots: how many make one story while the linear memory learns alone
 
 
 @dataclass(frozen=True)
@@ -37,44 +40,52 @@ class EntityTask:
 class EntityRecipe:
     """The table [recipe] of an entity network."""
 
+    first_task: int = 16  # the linear memory learns it alone
+    first_updates: int = 1200
     slots: int = 2500  # a batch: a sentence counts two, a question one
     learning_rate: float = 2e-3
-    warm_up: int = 300  # updates
+    linear_learning_rate: float = 3e-3
+    warm_up: int = 300  # updates after the linear memory's own
     decay_from: float = 0.5  # of the updates; then half a cosine to zero
     clip: float = 1.0
     often: tuple[int, ...] = ()
     often_share: float = 1.0  # how often an epoch has a story of these tasks
     seldom: tuple[int, ...] = ()
     seldom_share: float = 1.0
-    compile: bool = False  # the forward pass; needs a C++ compiler and a minute or two to start
 
 
 class EntityExperiment:
     """An entity network on all tasks at once; an `Experiment`."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.task = read_table(EntityTask, config.task, f"{config.where}: [task]")
         self.recipe = recipe = read_table(EntityRecipe, config.recipe, f"{config.where}: [recipe]")
         options = read_table(EntityOptions, config.network, f"{config.where}: [network]")
+        self.device = find_device(config.device)
         self._read_stories()
-        self.network = EntityNetwork(
+        self.network = self.entity = EntityNetwork(
             words=len(self.words.words),
             answers=len(self.words.answers),
             sentence_words=SENTENCE_WORDS,
             options=options,
-        ).to(find_device(config.device))
-        self._forward: Callable[..., Any] = self.network
-        if recipe.compile:
-            self._forward = torch.compile(self.network, dynamic=True)
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
-        )
+        ).to(self.device)
+        linear = [*self.entity.linear.parameters()]
+        rest = [*self.entity.deep.parameters(), *self.entity.gate.parameters()]
+        self.optimizer = torch.optim.Adam([{"params": rest}, {"params": linear}], betas=(0.9, 0.98), fused=True)
         self.generator = torch.Generator().manual_seed(config.seed)
         shares = np.ones(len(self.train))
         shares[np.isin(self.train.task, recipe.often)] = recipe.often_share
         shares[np.isin(self.train.task, recipe.seldom)] = recipe.seldom_share
         self.order = self.train.order(recipe.slots, self.generator, shares)
+        self.first_stories = np.flatnonzero(self.train.task == recipe.first_task)
+        if recipe.first_updates and not len(self.first_stories):
+            raise TrainingError(
+                f"{config.where}: [recipe] first_task: expected one of the tasks, got {recipe.first_task}"
+            )
 
     def _read_stories(self) -> None:
         parts: dict[str, dict[int, Sequence[Story]]] = {"train": {}, "choosing": {}, "measuring": {}}
@@ -91,25 +102,32 @@ class EntityExperiment:
         return load_own(Path(self.task.folder), number, part) if self.task.folder else load(number, part)
 
     def set_update(self, update: int) -> None:
-        """Warm-up, then constant, then half a cosine."""
+        """Warm-up, then constant, then half a cosine; the linear memory alone before all that."""
         recipe, done = self.recipe, update / self.config.updates
+        together = max(0, update - recipe.first_updates)
         decay = 0.5 + 0.5 * math.cos(math.pi * max(0.0, done - recipe.decay_from) / (1 - recipe.decay_from))
-        self.optimizer.param_groups[0]["lr"] = recipe.learning_rate * min(1.0, update / recipe.warm_up) * decay
+        deep, linear = self.optimizer.param_groups
+        deep["lr"] = recipe.learning_rate * min(1.0, together / recipe.warm_up) * decay
+        linear["lr"] = recipe.linear_learning_rate * decay
 
     def loss(self, update: int) -> Tensor:
-        """Cross entropy, the mean over all questions of a batch of stories."""
-        batch = self.train.batch(next(self.order))
-        scores = self._answer(self._forward, batch)
-        expected = batch.answer.flatten().to(scores.device)
-        return nn.functional.cross_entropy(scores.flatten(0, 1), expected, ignore_index=NO_QUESTION)
+        """The linear memory's cross entropy alone on its task; later the deep one's own plus that of both together."""
+        if update <= self.recipe.first_updates:
+            count = self.recipe.slots // FIRST_SHARE
+            drawn = torch.randint(len(self.first_stories), (count,), generator=self.generator)
+            batch = self._batch(self.train, self.first_stories[drawn.numpy()])
+            return _cross_entropy(self.entity.plain(*batch.asked()), batch.answer)
+        batch = self._batch(self.train, next(self.order))
+        y, added = self.entity.parts(*batch.asked())
+        return _cross_entropy(y, batch.answer) + _cross_entropy(y.detach() + added, batch.answer)
 
-    def _answer(self, forward: Callable[..., Any], batch: StoryBatch) -> Tensor:
-        vectors = self.network.encode(batch.sentences)
-        scores: Tensor = forward(vectors[batch.story], vectors[batch.questions], batch.after)
-        return scores
+    def _batch(self, stories: WholeStories, which: NDArray[np.int64]) -> StoryBatch:
+        return move(stories.batch(which), self.device)
 
     def clip(self) -> None:
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        """One norm for the deep memory, one for the linear one."""
+        nn.utils.clip_grad_norm_(self.entity.deep.parameters(), self.recipe.clip)
+        nn.utils.clip_grad_norm_([*self.entity.linear.parameters(), *self.entity.gate.parameters()], self.recipe.clip)
 
     def validate(self) -> dict[str, float]:
         """Errors on the held-out stories that choose the weights."""
@@ -122,9 +140,10 @@ class EntityExperiment:
     def _errors(self, stories: WholeStories) -> dict[str, float]:
         """Percent of wrong answers: per task, their mean as `score`, and how many tasks failed."""
         wrong, asked = dict.fromkeys(self.task.tasks, 0), dict.fromkeys(self.task.tasks, 0)
-        for batch in stories.all_batches():
+        for which in stories.parts():
+            batch = self._batch(stories, which)
             is_asked = batch.answer != NO_QUESTION
-            is_wrong = is_asked & (self._answer(self.network, batch).argmax(-1).cpu() != batch.answer)
+            is_wrong = is_asked & (self.network(*batch.asked()).argmax(-1) != batch.answer)
             for number in set(batch.task.tolist()):
                 wrong[number] += int(is_wrong[batch.task == number].sum())
                 asked[number] += int(is_asked[batch.task == number].sum())
@@ -141,8 +160,8 @@ class EntityExperiment:
         return "\n\n".join(self._sample(number) for number in firsts)
 
     def _sample(self, number: int) -> str:
-        batch = self.measuring.batch(np.array([number]))
-        chances = torch.softmax(self._answer(self.network, batch)[0, -1], dim=-1)
+        batch = self._batch(self.measuring, np.array([number]))
+        chances = torch.softmax(self.network(*batch.asked())[0, -1], dim=-1)
         answered, expected = int(chances.argmax()), int(batch.answer[0, -1])
         rows = [self._text(batch.sentences[row]) for row in batch.story[0]]
         verdict = "" if answered == expected else f", expected {self.words.answers[expected]}"
@@ -160,9 +179,9 @@ class EntityExperiment:
     def graphs(self) -> Graphs:
         """The entries `tell`, `ask` and `answer`; a real story of every task as probe, random words as checks."""
         return Graphs(
-            manifest=manifest(self.network, self.words),
-            modules=modules(self.network),
-            initial=initial(self.network),
+            manifest=manifest(self.entity, self.words),
+            modules=modules(self.entity),
+            initial=initial(self.entity),
             probes=probes(self.measuring),
             checks=checks(len(self.words.words)),
             notes=NOTES,
@@ -175,3 +194,8 @@ class EntityExperiment:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continues from there."""
         self.order.load_state(without_prefix("order", state))
+
+
+def _cross_entropy(scores: Tensor, answer: Tensor) -> Tensor:
+    """The mean over all questions of a batch of stories."""
+    return nn.functional.cross_entropy(scores.flatten(0, 1), answer.flatten(), ignore_index=NO_QUESTION)

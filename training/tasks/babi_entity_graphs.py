@@ -13,7 +13,7 @@ from tapehead.v1.manifest_pb2 import MODEL_KIND_QUESTION_ANSWERING, Entry, Entry
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, DATA_TYPE_INT64
 
 from ..experiment import Array, Call
-from ..networks.entity_network import EntityNetwork
+from ..networks.entity_network import EntityNetwork, Memory
 from .babi_entity_stories import WholeStories
 from .babi_probes import calls
 from .babi_words import SENTENCE_WORDS, UNKNOWN, Words
@@ -28,9 +28,9 @@ class Tell(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, sentence: Tensor, memory: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, sentence: Tensor, memory: Tensor, plain: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """sentence [batch, words] and the state -> the next state."""
-        return self.network.tell(self.network.encode(sentence), memory), length + 1
+        return *self.network.tell(sentence, (memory, plain)), length + 1
 
 
 class Ask(nn.Module):
@@ -40,13 +40,13 @@ class Ask(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, question: Tensor, memory: Tensor, length: Tensor) -> tuple[Tensor]:
+    def forward(self, question: Tensor, memory: Tensor, plain: Tensor, length: Tensor) -> tuple[Tensor]:
         """question [batch, words] and the state -> probabilities [batch, answers]."""
-        return (_answer(self.network, question, memory),)
+        return (torch.softmax(self.network.ask(question, (memory, plain)), dim=-1),)
 
 
 class Answer(nn.Module):
-    """Answers a question about a story given whole: tells it and asks."""
+    """Answers a question about a story given whole: tells it, sentence by sentence, and asks."""
 
     def __init__(self, network: EntityNetwork) -> None:
         super().__init__()
@@ -54,19 +54,14 @@ class Answer(nn.Module):
 
     def forward(self, story: Tensor, question: Tensor) -> tuple[Tensor]:
         """story [batch, sentences, words], oldest first; question [batch, words] -> as `Ask`."""
-        told = self.network.encode(story).transpose(0, 1)
-        memory = self.network.initial_memory(1) + torch.zeros_like(told[0, :, :1]).unsqueeze(-1).unsqueeze(-1)
+        rows = torch.zeros_like(question[:, 0], dtype=torch.float32)[:, None, None, None]  # one for each of the batch
+        before = tuple(memory + rows for memory in self.network.initial_memory(1))
 
-        def step(before: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
-            return self.network.tell(sentence, before), sentence[:, :1].clone()  # a scan wants to give something
+        def step(memory: Memory, sentence: Tensor) -> tuple[Memory, Tensor]:
+            return self.network.tell(sentence, memory), sentence[:, :1].clone()  # a scan has to give something
 
-        memory, _ = scan(step, memory, told)
-        return (_answer(self.network, question, memory),)
-
-
-def _answer(network: EntityNetwork, question: Tensor, memory: Tensor) -> Tensor:
-    scores = network.ask(network.encode(question).unsqueeze(1), lambda look: look @ memory)
-    return torch.softmax(scores.squeeze(1), dim=-1)
+        memory, _ = scan(step, before, story.transpose(0, 1))
+        return (torch.softmax(self.network.ask(question, memory), dim=-1),)
 
 
 def modules(network: EntityNetwork) -> dict[str, nn.Module]:
@@ -76,7 +71,8 @@ def modules(network: EntityNetwork) -> dict[str, nn.Module]:
 
 def initial(network: EntityNetwork) -> Mapping[str, Array]:
     """The state before anything was told."""
-    return {"memory": network.initial_memory(1)[0].numpy(), "length": np.zeros(1, np.int64)}
+    memory, plain = (part[0].detach().cpu().numpy() for part in network.initial_memory(1))
+    return {"memory": memory, "plain": plain, "length": np.zeros(1, np.int64)}
 
 
 def manifest(network: EntityNetwork, words: Words) -> Manifest:
@@ -97,14 +93,14 @@ def manifest(network: EntityNetwork, words: Words) -> Manifest:
             probabilities_output="probabilities",
         ),
     )
-    memory = initial(network)["memory"].shape
-    told.state.add(
-        name="memory",
-        dtype=DATA_TYPE_FLOAT32,
-        shape=memory,
-        description="what was told, as matrices from addresses to values: [matrix, address, value]",
-    )
-    told.state.add(name="length", dtype=DATA_TYPE_INT64, shape=[1], description="how many sentences were told")
+    meanings = {
+        "memory": "what was told, as matrices from addresses to values: [matrix, address, value]",
+        "plain": "the same for plain hops, one matrix each: [hop, address, value]",
+        "length": "how many sentences were told",
+    }
+    for name, value in initial(network).items():
+        dtype = DATA_TYPE_INT64 if value.dtype == np.int64 else DATA_TYPE_FLOAT32
+        told.state.add(name=name, dtype=dtype, shape=value.shape, description=meanings[name])
     given = [EntryTensor(name="probabilities", dtype=DATA_TYPE_FLOAT32, shape=[len(words.answers)])]
     given[0].description = "of each answer"
     tell = Entry(name="tell", file="tell.onnx", inputs=[_words("sentence")], reads_state=True, writes_state=True)

@@ -28,6 +28,10 @@ class StoryBatch:
     answer: Tensor  # [B, Q] int64: classes, or NO_QUESTION
     task: Tensor  # [B] int64
 
+    def asked(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a network is given."""
+        return self.sentences, self.story, self.questions, self.after
+
 
 class WholeStories:
     """Stories of several tasks as arrays."""
@@ -80,6 +84,6 @@ class WholeStories:
         order.focus(True)
         return order
 
-    def all_batches(self, slots: int = 8000) -> list[StoryBatch]:
-        """Every story once."""
-        return [self.batch(part) for part in cut(np.argsort(self.costs, kind="stable"), self.costs, slots)]
+    def parts(self, slots: int = 8000) -> list[NDArray[np.int64]]:
+        """Every story once, in batches of about as large ones."""
+        return cut(np.argsort(self.costs, kind="stable"), self.costs, slots)
