@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from .comparison import Group, by_size, by_task, seen
 from .figures import png
 
-MEASURES = {"bits": "bits a sequence", "wrong_bits": "wrong bits a sequence", "error": "error, %"}
+MEASURES = {"bits": "bits a sequence", "wrong_bits": "wrong bits a sequence", "wrong_sequences": "share with any error"}
 
 
 def comparison_pngs(groups: Sequence[Group]) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def sizes_png(groups: Sequence[Group]) -> bytes | None:
     measures = [name for name in MEASURES if any(by_size(one.best["test"], name) for one in groups)]
     if not measures:
         return None
-    figure, all_axes = plt.subplots(1, len(measures), figsize=(3.4 * len(measures), 3.2), squeeze=False)
+    figure, all_axes = plt.subplots(1, len(measures), figsize=(2.8 * len(measures), 3.2), squeeze=False)
     for axes, measure in zip(all_axes[0], measures, strict=True):
         for number, one in enumerate(groups):
             for figures, style in ((one.best["test"], "o-"), (one.median(), "o:")):
@@ -66,7 +66,8 @@ def sizes_png(groups: Sequence[Group]) -> bytes | None:
                         label=one.name if style == "o-" else None,
                     )
         axes.set(xlabel="size (length, items, distance)", ylabel=MEASURES[measure])
-        axes.set_yscale("symlog", linthresh=0.1)
+        if measure != "wrong_sequences":
+            axes.set_yscale("symlog", linthresh=0.1)
         axes.set_ylim(bottom=0)
         _finish(axes)
     return png(figure)
