@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -90,7 +90,7 @@ def tasks_png(groups: Sequence[Group]) -> bytes | None:
     return png(figure)
 
 
-def lines_png(lines: dict[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str) -> bytes:
+def lines_png(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str) -> bytes:
     """Some lines (x values, y values) by name."""
     figure, axes = plt.subplots(figsize=(6.4, 3.0))
     for name, (places, values) in lines.items():
