@@ -22,6 +22,7 @@ from tapehead.errors import StepPayloadMismatch
 from tapehead.hashing import step_hash
 from tapehead.opening import Opening, create_request
 from tapehead.results import Answer, ServerInfo, Statistics, StepResult
+from tapehead.resume_file import ResumeFile
 from tapehead.resume_token import ResumeToken
 from tapehead.session import Session
 from tapehead.signature import Signature
@@ -99,6 +100,7 @@ class Client:
         session_id: str | None = None,
         *,
         resume: ResumeToken | None = None,
+        resume_file: str | PathLike[str] | None = None,
         model_version: int = 0,
         window: int = 64,
         labels: Mapping[str, str] | None = None,
@@ -123,9 +125,25 @@ class Client:
         inputs of the model's entry `start`, if it has one, and `constants` what else a session is given once, by name;
         a session that exists already keeps its own.
 
+        With `resume_file` a program that is killed goes on where it was when it makes the session again: the file,
+        which is made the first time, holds the token and the inputs that are not settled, and those are sent again.
+        `missed` gives their answers; the next input is that of `next_step`. An answer counts as settled once the
+        program comes back for the next one, so the last that it was handed may come again.
+
         With `durable_token` the window counts from the last token given to `saved`, so that an application that
         restarts from that token never finds an answer released.
         """
+        file = None
+        if resume_file is not None:
+            if resume is not None:
+                raise ValueError("resume and resume_file: expected one of them, got both")
+            file = ResumeFile(resume_file)
+            resume, durable_token = file.token, True
+            if resume is not None and session_id not in (None, resume.session_id):
+                file.close()
+                raise ValueError(
+                    f"resume_file: expected the file of session '{session_id}', got that of '{resume.session_id}'"
+                )
         creation = None
         if create and model_id is not None and resume is None:
             creation = create_request(
@@ -147,6 +165,7 @@ class Client:
                 resume=resume,
                 outputs=tuple(outputs),
                 durable_token=durable_token,
+                file=file,
                 strict_fingerprint=strict_fingerprint,
                 start=start or {},
                 constants=constants or {},

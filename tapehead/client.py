@@ -100,6 +100,7 @@ class Client:
         session_id: str | None = None,
         *,
         resume: ResumeToken | None = None,
+        resume_file: str | PathLike[str] | None = None,
         model_version: int = 0,
         window: int = 64,
         labels: Mapping[str, str] | None = None,
@@ -121,6 +122,7 @@ class Client:
                 model_id,
                 session_id,
                 resume=resume,
+                resume_file=resume_file,
                 model_version=model_version,
                 window=window,
                 labels=labels,
@@ -207,7 +209,7 @@ class Session(Standing):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._portal.call(self._session.__aexit__(kind, error, trace))
 
     def close(self) -> None:
         """Ends the stream. The session itself lives on in the server's store."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from tapehead.errors import TensorMismatch
 from tapehead.results import durability_number
 from tapehead.resume import StepLog
+from tapehead.resume_file import ResumeFile
 from tapehead.resume_token import ResumeToken
 from tapehead.signature import Signature
 from tapehead.tensors import cast, to_message
@@ -54,6 +55,7 @@ class Opening:
     resume: ResumeToken | None = None
     outputs: Sequence[str] = ()
     durable_token: bool = False
+    file: ResumeFile | None = None  # keeps token and inputs for a later object
     strict_fingerprint: bool = False
     start: Mapping[str, object] = field(default_factory=dict)  # inputs of the model's entry `start`
     constants: Mapping[str, object] = field(default_factory=dict)

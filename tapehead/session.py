@@ -57,18 +57,19 @@ class Session(Standing):
         self._client = client
         self._opening = opening
         self._signature: Signature | None = None
+        self._handed_step = 0  # the last step whose answer the application was handed
 
     async def __aenter__(self) -> Session:
         if self._opening.start or self._opening.constants:
             create = self._opening.create
             if create is not None:
                 self._opening.complete(await self._client.signature(create.model_id, create.model_version))
-        await self.steps.open()
         try:
+            await self.steps.open()
             info = self.info
             self._signature = await self._client.signature(info.model_id, info.model_version)
         except BaseException:
-            await self.steps.close()
+            await self.close()
             raise
         self._client.opened(self)
         return self
@@ -76,12 +77,19 @@ class Session(Standing):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._handed_step = 0  # what was handed over last may be what could not be done with
         await self.close()
 
     async def close(self) -> None:
         """Ends the stream. The session itself lives on in the server's store."""
         self._client.closed(self)
-        await self.steps.close()
+        self._settle()
+        try:
+            await self.steps.close()
+        finally:
+            if self._opening.file is not None:
+                self._opening.file.close()
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -126,6 +134,7 @@ class Session(Standing):
                         raise self.steps.log.window_error()
                 elif isinstance(item, asyncio.Future):
                     yield await self._answer(item)
+                    self._settle()
                 else:
                     assert isinstance(item, BaseException)
                     raise item
@@ -139,7 +148,11 @@ class Session(Standing):
         Taking them means that their inputs are not given again: the next step follows them. An application that gives
         the inputs again instead gets the same answers from `step`, each compared with its input.
         """
-        return await self.steps.stored_answers()
+        answers = await self.steps.earlier_answers() + await self.steps.stored_answers()
+        if answers:
+            self.steps.log.delivered(answers[-1].last_step)
+            self._handed_step = answers[-1].last_step
+        return answers
 
     async def _feed(
         self,
@@ -172,6 +185,7 @@ class Session(Standing):
         return _Step(step_count, [to_message(name, array) for name, array in arrays.items()], outputs, digest)
 
     async def _take(self, step: _Step) -> StepResult:
+        self._settle()
         return await self._answer(await self._submit(step, False, self.steps.log.given_up_count))
 
     async def _submit(self, step: _Step, wait: bool, given_up_count: int) -> asyncio.Future[StepResult]:
@@ -181,8 +195,16 @@ class Session(Standing):
 
     async def _answer(self, future: asyncio.Future[StepResult]) -> StepResult:
         result = await future
+        self._settle()
         self.steps.log.delivered(result.last_step)
+        self._handed_step = result.last_step
+        self.steps.notify()
         return result
+
+    def _settle(self) -> None:
+        """The application has come back, so it has done with what it was handed before."""
+        if self._handed_step:
+            self.steps.settle_delivered(self._handed_step)
 
     def saved(self, token: ResumeToken) -> None:
         """Tells a session opened with `durable_token` that `token` now lies where it survives this process."""

@@ -12,6 +12,7 @@ from tapehead.opening import Opening
 from tapehead.reconnect import Patience, may_reopen
 from tapehead.results import StepResult
 from tapehead.resume import Message, Outcome, StepLog
+from tapehead.resume_token import ResumeToken
 from tapehead.status import from_step_error
 from tapehead.step_call import StepCall
 from tapehead.v1.session_service_pb2 import StreamOpened, StreamStepsRequest, StreamStepsResponse
@@ -41,6 +42,8 @@ class StepStream:
         self._adding = asyncio.Lock()  # keeps callers that wait for room in order
         self._task: asyncio.Task[None] | None = None
         self._call: StepCall | None = None
+        self._file = opening.file
+        self.sent_again: list[asyncio.Future[StepResult]] = []  # of inputs that an earlier object had sent
 
     @property
     def client_id(self) -> str:
@@ -48,6 +51,7 @@ class StepStream:
 
     async def open(self) -> None:
         """Returns once the session is open; raises what refused it."""
+        self._send_again()
         self._task = asyncio.create_task(self._keep_open(), name="tapehead-stream")
         try:
             await self._wait_until(lambda: self.latest_open is not None)
@@ -73,16 +77,37 @@ class StepStream:
         """
         steps = max(1, step_count)
         async with self._adding:
-            if self.log.durable_token and not wait and not self.log.has_room(steps):
+            if self.log.durable_token and not wait and self._file is None and not self.log.has_room(steps):
                 raise self.log.window_error()
-            await self._wait_until(lambda: self.log.given_up_count != given_up_count or self.log.has_room(steps))
+            await self._wait_until(lambda: self.log.given_up_count != given_up_count or self._has_room(steps))
             if self.log.given_up_count != given_up_count:
                 raise self.log.gap(self.log.next_step, "a step that was to come before it failed")
+            if self._file is not None:  # before anybody else knows of it
+                self._file.add(Message(self.log.next_step, step_count, inputs, outputs, input_hash))
             message = self.log.add(step_count, inputs, outputs, input_hash)
             answer = self._answers[message] = asyncio.get_running_loop().create_future()
             self._settle()
             self._work.set()
             return answer
+
+    def settle_delivered(self, step: int) -> None:
+        """The application has done with the answers up to `step`: a later object begins after them."""
+        if self._file is not None and step > self.log.covered_step:
+            self._file.settle(step)
+            self.log.saved(ResumeToken(self.log.session_id, self.log.incarnation, step, self.client_id))
+            self.notify()
+
+    async def earlier_answers(self) -> list[StepResult]:
+        """Waits for the answers to the inputs that an earlier object had sent; none the second time."""
+        taken: list[StepResult] = []
+        while self.sent_again:
+            try:
+                taken.append(await self.sent_again[0])
+            except TapeheadError:
+                self.sent_again.clear()  # what came behind it failed with it
+                raise
+            self.sent_again.pop(0)
+        return taken
 
     async def stored_answers(self) -> list[StepResult]:
         """Takes the answers of the steps that were committed before this object asked for them."""
@@ -159,6 +184,9 @@ class StepStream:
         self.log.opened(reply.opened)
         self.reconnect_count += self.latest_open is not None
         self.latest_open = reply.opened
+        if self._file is not None:
+            step = self.log.covered_step
+            self._file.opened(ResumeToken(self.log.session_id, self.log.incarnation, step, self.client_id))
         self.notify()
 
     def _receive(self, reply: StreamStepsResponse) -> None:
@@ -211,12 +239,29 @@ class StepStream:
         for outcome in self.log.take_outcomes():
             self._overloaded.reset()  # whatever it is, the line has moved
             future = self._answers.pop(outcome.message)
+            if outcome.error is not None and self._file is not None:
+                self._file.take_back(outcome.message.step)
             if future.done():  # the caller no longer waits for it
                 continue
             try:
                 future.set_result(_result(outcome))
             except TapeheadError as error:
                 _set_error(future, error)
+
+    def _send_again(self) -> None:
+        """Takes up the inputs that an earlier object had sent, under their numbers."""
+        for earlier in self._file.held if self._file is not None else ():
+            message = self.log.add(earlier.step_count, earlier.inputs, earlier.outputs, earlier.input_hash)
+            answer = self._answers[message] = asyncio.get_running_loop().create_future()
+            self.sent_again.append(answer)
+
+    def _has_room(self, steps: int) -> bool:
+        """Whether a step may be sent. Who asks for it, with nothing in flight, has done with what was answered."""
+        if self.log.has_room(steps):
+            return True
+        if self._file is not None and not self.log.is_owed:
+            self.settle_delivered(self.log.delivered_step)
+        return self.log.has_room(steps)
 
     def _fail(self, error: TapeheadError) -> None:
         """Nothing more will be answered; the first reason stays."""

@@ -1,0 +1,259 @@
+"""A program that is killed goes on from its file: no input is lost or taken twice, no answer is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from tapehead import Client, aio, errors
+from tests.tapehead.fake_server import FakeServer, Script, Status
+from tests.tapehead.test_session import refusal
+
+ROWS = [[float(n), 1.0] for n in range(1, 41)]
+SUMS = np.cumsum(np.array(ROWS, np.float32), axis=0)
+
+PROGRAM = """
+import asyncio, json, sys
+from tapehead import aio
+
+async def main(server, file, results, rows):
+    with open(results, "a") as out:
+        def note(result):
+            out.write(json.dumps([result.step, result.output.tolist()]) + "\\n")
+            out.flush()
+        async with aio.connect(server) as client:
+            async with client.session("adder", "s", window=4, resume_file=file) as session:
+                for result in await session.missed():
+                    note(result)
+                async for result in session.stream(rows[session.next_step - 1:]):
+                    note(result)
+                    await asyncio.sleep(0.005)
+
+asyncio.run(main(*sys.argv[1:4], json.loads(sys.argv[4])))
+"""
+
+
+def noted(results: Path) -> list[tuple[int, list[float]]]:
+    return [tuple(json.loads(line)) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+async def test_a_program_killed_at_random_instants_loses_nothing_and_takes_nothing_twice(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    file, results = tmp_path / "resume", tmp_path / "results"
+    for kill_after in [*sorted(chance.sample(range(1, 35), 4)), None]:
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROGRAM, server.address, str(file), str(results), json.dumps(ROWS)
+        )
+        # How far another process has come is seen in its file alone.
+        while program.returncode is None and (kill_after is None or len(noted(results)) < kill_after):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        if kill_after is not None:
+            program.send_signal(signal.SIGKILL)
+        await program.wait()
+    assert program.returncode == 0
+
+    np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS)  # each input was taken once, in order
+    steps = [step for step, _ in noted(results)]
+    assert sorted(set(steps)) == list(range(1, 41))
+    assert all(after in (before, before + 1) for before, after in pairwise(steps))
+    assert len(steps) <= 40 + 4  # at most the last answer before each kill came again
+    for step, output in noted(results):
+        np.testing.assert_array_equal(output, SUMS[step - 1])
+
+
+async def test_inputs_that_were_never_committed_are_sent_again(
+    server: FakeServer, client: aio.Client, tmp_path: Path
+) -> None:
+    """The program gave the inputs and died before the server took them; the next one does not give them again."""
+    server.hold.clear()
+    first = client.session("adder", "s", resume_file=tmp_path / "f")
+    await first.__aenter__()
+    waiting = [asyncio.ensure_future(first.step(row)) for row in ROWS[:3]]
+    await server.has_read.wait()
+    died(first)
+    await asyncio.gather(*waiting, return_exceptions=True)
+    server.hold.set()
+
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        assert session.next_step == 4
+        assert [result.step for result in await session.missed()] == [1, 2, 3]
+        assert await session.missed() == []
+        assert (await session.step(ROWS[3])).step == 4
+
+    np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS[:4])
+
+
+async def test_the_last_answer_handed_over_comes_again_if_the_program_did_not_come_back(
+    client: aio.Client, tmp_path: Path
+) -> None:
+    session = client.session("adder", "s", resume_file=tmp_path / "f")
+    await session.__aenter__()
+    for row in ROWS[:3]:
+        last = await session.step(row)
+    died(session)
+
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        (again,) = await session.missed()
+        assert again.step == last.step == 3
+        np.testing.assert_array_equal(again.output, last.output)
+
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:  # left in peace: nothing is owed
+        assert await session.missed() == []
+        assert session.next_step == 4
+
+
+async def test_a_program_that_fails_while_it_works_on_an_answer_gets_it_again(
+    client: aio.Client, tmp_path: Path
+) -> None:
+    async def fail() -> None:
+        async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+            await session.step(ROWS[0])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail()
+
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        assert [result.step for result in await session.missed()] == [1]
+
+
+@pytest.mark.parametrize("window", [1, 3])
+async def test_no_step_waits_for_a_token_that_nobody_saves(client: aio.Client, tmp_path: Path, window: int) -> None:
+    async with client.session("adder", "s", window=window, resume_file=tmp_path / "f") as session:
+        results = await asyncio.gather(*(session.step(row) for row in ROWS[:10]))
+        results += [result async for result in session.stream(ROWS[10:])]
+
+    np.testing.assert_array_equal([result.output for result in results], SUMS)
+
+
+async def test_a_step_that_fails_is_not_sent_again_later(
+    server: FakeServer, client: aio.Client, tmp_path: Path
+) -> None:
+    server.scripts.append(Script(fail={2: refusal(2)}))
+    session = client.session("adder", "s", resume_file=tmp_path / "f")
+    await session.__aenter__()
+    await session.step(ROWS[0])
+    with pytest.raises(errors.ModelNonFinite):
+        await session.step([9, 9])
+    died(session)
+
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        await session.missed()
+        assert session.next_step == 2
+        assert (await session.step(ROWS[1])).step == 2
+    np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS[:2])
+
+
+async def test_what_became_of_the_session_meanwhile_is_told(
+    server: FakeServer, client: aio.Client, tmp_path: Path
+) -> None:
+    """Gone back in time, replaced, stepped by somebody else: an error, and the file stays as it was."""
+
+    async def begun(name: str) -> Path:
+        async with client.session("adder", name, resume_file=tmp_path / name) as session:
+            for row in ROWS[:3]:
+                await session.step(row)
+        return tmp_path / name
+
+    async def opens(file: Path) -> None:
+        async with client.session("adder", file.name, resume_file=file) as session:
+            await session.missed()
+
+    regressed, replaced, gone = [await begun(name) for name in ("regressed", "replaced", "gone")]
+    server.sessions["regressed"].committed = 1
+    server.make("replaced")
+    del server.sessions["gone"]
+    for file, error in (
+        (regressed, errors.StateRegressed),
+        (replaced, errors.SessionReplaced),
+        (gone, errors.SessionNotFound),
+    ):
+        for _ in range(2):
+            with pytest.raises(error):
+                await opens(file)
+
+
+async def test_another_writer_in_between_is_told(server: FakeServer, client: aio.Client, tmp_path: Path) -> None:
+    """An input was kept under a number that another client has taken since."""
+    server.scripts.append(Script(cut_before_commit_of=1, status=Status(grpc.StatusCode.ABORTED, "STATE_CONFLICT")))
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        with pytest.raises(errors.StateConflict):
+            await session.step(ROWS[0])
+    async with client.session("adder", "s") as other:
+        await other.step([7, 7])
+
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        with pytest.raises(errors.StepPayloadMismatch):
+            await session.missed()
+
+
+async def test_the_file_says_whose_forerunner_it_is(server: FakeServer, client: aio.Client, tmp_path: Path) -> None:
+    for _ in range(3):
+        async with client.session("adder", "s", resume_file=tmp_path / "f"):
+            pass
+
+    first, second, third = server.opens
+    assert (second.previous_client_id, third.previous_client_id) == (first.client_id, second.client_id)
+    assert second.incarnation == server.sessions["s"].incarnation
+
+
+async def test_one_object_at_a_time_has_the_file(client: aio.Client, tmp_path: Path) -> None:
+    async with client.session("adder", "s", resume_file=tmp_path / "f"):
+        with pytest.raises(ValueError, match="in use"):
+            client.session("adder", "s", resume_file=tmp_path / "f")
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be read as one", b"\0" * 4096])
+def test_a_file_of_something_else_is_left_alone(content: bytes, client: aio.Client, tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(content)
+
+    with pytest.raises(ValueError, match="resume_file"):
+        client.session("adder", "s", resume_file=file)
+
+    assert file.read_bytes() == content
+
+
+async def test_the_file_of_another_session_is_refused(client: aio.Client, tmp_path: Path) -> None:
+    async with client.session("adder", "s", resume_file=tmp_path / "f"):
+        pass
+
+    with pytest.raises(ValueError, match="expected the file of session 'other', got that of 's'"):
+        client.session("adder", "other", resume_file=tmp_path / "f")
+    async with client.session("adder", resume_file=tmp_path / "f") as session:
+        assert session.session_id == "s"
+
+
+def test_blocking_programs_have_it_too(blocking_client: Client, tmp_path: Path) -> None:
+    with blocking_client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        session.step(ROWS[0])
+        outputs = [result.output for result in session.stream(ROWS[1:])]
+    with blocking_client.session(resume_file=tmp_path / "f") as session:
+        assert session.missed() == []
+        assert session.next_step == 41
+
+    np.testing.assert_array_equal(outputs, SUMS[1:])
+
+
+def died(session: aio.Session) -> None:
+    """What a kill leaves: the file as it is, nothing said to anybody."""
+    assert session._opening.file is not None
+    session._opening.file.close()
+    session._opening.file.settle = lambda step: None  # type: ignore[method-assign]
+    session._opening.file.take_back = lambda step: None  # type: ignore[method-assign]
+    assert session.steps._task is not None
+    session.steps._task.cancel()
+    session._client.closed(session)
