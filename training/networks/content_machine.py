@@ -24,7 +24,6 @@ from torch.nn import functional
 from ..errors import TrainingError
 from .addressing import content_weights, read, write
 from .machine import Machine, MachineOptions
-from .ntm import HEAD_LIMIT
 from .stepped import Seen
 
 LEARNED = "learned"
@@ -100,8 +99,7 @@ class ContentMachine(Machine):
     ) -> tuple[Tensor, ContentState | PlainContentState, tuple[Tensor, ...]]:
         """One step, with the weights and the tape as people read it: a row a location."""
         hidden, cells = self._control(x, state.controller, tuple(state[2:]))
-        outputs = torch.clamp(self.heads(hidden), -HEAD_LIMIT, HEAD_LIMIT)
-        key, erase, add, *told = torch.split(outputs.unsqueeze(-1), self.sizes, dim=1)
+        key, erase, add, *told = torch.split(self._told(hidden).unsqueeze(-1), self.sizes, dim=1)
         weights = content_weights(state.memory, torch.tanh(key).transpose(1, 2), self._strength(told, key))
         memory = write(state.memory, weights, torch.sigmoid(erase), torch.tanh(add))
         vector = read(memory, weights)

@@ -17,6 +17,7 @@ from ..errors import TrainingError
 from .cells import CELLS
 from .stepped import SteppedNetwork
 
+HEAD_LIMIT = 20.0  # head outputs are clamped to this, so that no exponential overflows
 EMPTY = 1e-6  # what every cell of a constant new memory holds
 MEMORIES = ("constant", "learned", "random")
 
@@ -36,6 +37,9 @@ class MachineOptions:
     # What a new memory holds: the same number everywhere ("constant"), learned numbers, or random numbers that are
     # drawn once, from the run's seed, and kept with the weights, so that all sessions start alike.
     memory: str = "constant"
+    # In training only: the standard deviation of what is added to all that the heads are told. Heads then learn to be
+    # told clearly; else a head that should wait is moved now and then by a rare input, which long sequences bring out.
+    head_noise: float = 0.0
 
 
 def one_of(value: str, known: tuple[str, ...], where: str) -> None:
@@ -65,6 +69,9 @@ class Machine(SteppedNetwork):
         super().__init__()
         self.inputs, self.outputs = options.inputs, options.outputs
         self.kind = CELLS[options.controller_kind]
+        if options.head_noise < 0:
+            raise TrainingError(f"{where}: head_noise: expected at least 0, got {options.head_noise}")
+        self._noise = options.head_noise
         self._units, self._depth, self._reads = options.controller, options.layers, reads
         units, hidden = options.controller, options.controller * options.layers
         # A layer is named by its kind, and the first one bears no number: lstm, lstm_2, ...
@@ -131,6 +138,13 @@ class Machine(SteppedNetwork):
             if advanced.cell is not None:
                 after.append(advanced.cell)
         return _last_first(hidden), (_last_first(after),) if after else ()
+
+    def _told(self, hidden: Tensor) -> Tensor:
+        """All that the heads are told, [B, heads]: one product for everything."""
+        outputs = self.heads(hidden)
+        if self.training and self._noise:
+            outputs = outputs + self._noise * torch.randn_like(outputs)
+        return torch.clamp(outputs, -HEAD_LIMIT, HEAD_LIMIT)
 
     def _remembered(self, hidden: Tensor, vectors: Tensor, features: Tensor) -> Tensor:
         """What the controller needs of this step in the next one; `features` is both together."""

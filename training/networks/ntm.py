@@ -19,7 +19,6 @@ from .addressing import address, read, write
 from .machine import Machine, MachineOptions, at_least_one
 from .stepped import Seen
 
-HEAD_LIMIT = 20.0  # head outputs are clamped to this, so that no exponential overflows
 PEAK = 10.0  # how far the initial weights (before their softmax) prefer location 0
 
 
@@ -105,9 +104,8 @@ class NTM(Machine):
         return self.output(features), after, (read_weights, write_weights, memory.transpose(1, 2))
 
     def _head_outputs(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """All that the heads are told, each [B, size, 1]: one product, one reshape and one split for everything."""
-        outputs = torch.clamp(self.heads(hidden), -HEAD_LIMIT, HEAD_LIMIT)
-        return torch.split(outputs.unsqueeze(-1), self.sizes, dim=1)
+        """All that the heads are told, each [B, size, 1]: one reshape and one split for everything."""
+        return torch.split(self._told(hidden).unsqueeze(-1), self.sizes, dim=1)
 
     def _powers(self, powers: Tensor) -> tuple[Tensor, Tensor]:
         """Key strengths and sharpenings less one, each [B, H, 1] and above 0.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class Task(Protocol):
         """Every size trained on, small ones first; validation and the first part of the test have all of them."""
 
     def beyond(self) -> Mapping[str, Size]:
-        """Sizes that are tested but not trained on, by the name their results get: `at_40`."""
+        """Sizes that are tested one by one, most of them not trained on, by the name their results get: `at_40`."""
 
     def longer(self) -> tuple[str, Size, int] | None:
         """A size not trained on that counts in the score that chooses the weights: name, size, sequences."""
@@ -65,6 +65,14 @@ class Task(Protocol):
 
     def title(self, size: Size) -> str:
         """A size in words."""
+
+
+@runtime_checkable
+class HasText(Protocol):
+    """What a task offers besides if its sequences are better read in its own way than as rows of bits."""
+
+    def to_text(self, batch: Batch, logits: Tensor) -> str:
+        """The first sequence of a batch and the network's answer to it, for people."""
 
 
 def answer(network: SteppedNetwork, batch: Batch) -> Tensor:

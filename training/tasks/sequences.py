@@ -19,12 +19,13 @@ from ..networks.content_machine import ContentMachine, ContentOptions
 from ..networks.ntm import NTM, NetworkOptions
 from ..networks.recurrent import GRU, LSTM, RNN, RecurrentOptions
 from ..networks.stepped import SteppedNetwork
+from .blanks import BlankOptions, FillTheBlank
 from .copying import Copy, CopyOptions, RepeatCopy, RepeatCopyOptions
 from .echo import DelayedEcho, EchoOptions
 from .ngrams import NGramOptions, NGrams
 from .recall import AssociativeRecall, RecallOptions
 from .sequence_graphs import step_graphs
-from .sequence_task import Batch, Size, Task, answer, measure
+from .sequence_task import Batch, HasText, Size, Task, answer, measure
 from .sequence_views import draw, sequence_to_text
 from .sorting import PrioritySort, SortOptions
 
@@ -39,6 +40,7 @@ TASKS: dict[str, tuple[type, Any]] = {
     "ngrams": (NGramOptions, NGrams),
     "priority-sort": (SortOptions, PrioritySort),
     "delayed-echo": (EchoOptions, DelayedEcho),
+    "fill-the-blank": (BlankOptions, FillTheBlank),
 }
 NETWORKS: dict[str, tuple[type, Any]] = {
     "ntm": (NetworkOptions, NTM),
@@ -160,7 +162,10 @@ class SequenceExperiment:
 
     def _sample(self, size: Size) -> str:
         batch = self._batch(TEST_SEED, size, 1)
-        return f"{self.task.title(size)}\n" + sequence_to_text(self.task, batch, answer(self.network, batch))
+        logits = answer(self.network, batch)
+        # A task may have a better way to show itself than rows of bits.
+        shown = self.task.to_text(batch, logits) if isinstance(self.task, HasText) else None
+        return f"{self.task.title(size)}\n{shown or sequence_to_text(self.task, batch, logits)}"
 
     def figures(self) -> dict[str, bytes]:
         """What goes on inside over one sequence."""

@@ -169,6 +169,20 @@ def test_a_random_memory_is_drawn_from_the_seed_and_kept_with_the_weights() -> N
     assert "initial_memory" in dict(ntm("lstm", 1, memory="learned").named_parameters())
 
 
+@pytest.mark.parametrize("make", [NTM, ContentMachine])
+def test_heads_are_told_noise_in_training_alone(make: type[Machine]) -> None:
+    options = NetworkOptions if make is NTM else ContentOptions
+    torch.manual_seed(2)
+    noisy = make(options(inputs=INPUTS, outputs=OUTPUTS, controller=UNITS, locations=LOCATIONS, head_noise=1.0))
+    torch.manual_seed(2)
+    plain = make(options(inputs=INPUTS, outputs=OUTPUTS, controller=UNITS, locations=LOCATIONS))
+    inputs = randn(3, 2, INPUTS)
+
+    assert not torch.equal(noisy.train().run(inputs)[0], noisy.run(inputs)[0])
+    assert torch.equal(plain.train().run(inputs)[0], plain.run(inputs)[0])
+    assert torch.equal(noisy.eval().run(inputs)[0], plain.eval().run(inputs)[0])
+
+
 def test_the_content_machine_computes_its_formulas() -> None:
     """Against the sentences of its description, one location after the other."""
     torch.manual_seed(5)
@@ -215,6 +229,7 @@ def test_without_key_strength_the_weights_cannot_focus() -> None:
         (lambda: ntm("lstm", 0), "layers: expected at least 1, got 0"),
         (lambda: ntm("lstm", 1, (1, 0)), "write_heads: expected at least 1, got 0"),
         (lambda: ntm("lstm", 1, memory="empty"), "memory: expected one of constant, learned, random, got 'empty'"),
+        (lambda: NTM(NetworkOptions(head_noise=-1.0)), "head_noise: expected at least 0, got -1.0"),
         (lambda: content("lstm", 1, memory="constant"), "memory: expected 'learned' or 'random'"),
         (lambda: content("lstm", 1, 0.5), "key_strength: expected 'learned' or at least 1, got 0.5"),
         (lambda: content("lstm", 1, "fixed"), "key_strength: expected 'learned' or at least 1, got 'fixed'"),

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from training.errors import TrainingError
+from training.tasks.blanks import BlankOptions, FillTheBlank
 from training.tasks.copying import Copy, CopyOptions, RepeatCopy, RepeatCopyOptions
 from training.tasks.echo import DelayedEcho, EchoOptions
 from training.tasks.ngrams import NGramOptions, NGrams, beta_half, optimal_cost
 from training.tasks.recall import AssociativeRecall, RecallOptions
+from training.tasks.sequence_task import Batch
 from training.tasks.sequence_views import sequence_to_text
 from training.tasks.sequences import TASKS
 from training.tasks.sorting import PrioritySort, SortOptions
@@ -123,6 +125,29 @@ def test_an_echo_is_what_was_shown_before() -> None:
     assert torch.equal(batch.targets, batch.inputs[:17])
 
 
+def test_a_blank_asks_for_the_marked_letter() -> None:
+    task = FillTheBlank(BlankOptions(bits=2), "test")
+    batch = task.batch((5,), 50, seeded())
+
+    assert batch.inputs.shape == (6, 50, 4)
+    assert torch.equal(batch.targets[0], batch.inputs[0, :, :2])
+    assert batch.inputs[:, 0, 2].tolist() == [1, 0, 0, 0, 0, 0]
+    assert torch.equal(batch.inputs[5], torch.tensor([0.0, 0, 0, 1]).expand(50, 4))
+    assert len({tuple(letter.tolist()) for letter in batch.targets[0]}) == 4
+    assert not torch.equal(batch.inputs[0, :, :2], batch.inputs[1, :, :2])
+    assert [size for size in task.sizes() if size == (100,)]
+    assert task.beyond()["at_200"] == (200,)
+
+
+def test_a_blank_is_read_in_letters() -> None:
+    task = FillTheBlank(BlankOptions(bits=2), "test")
+    inputs = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]])[:, None]
+    targets = torch.tensor([[[1.0, 0]]])
+
+    assert task.to_text(Batch(inputs, targets), torch.tensor([[[2.0, -2]]])) == "Cad_ -> C, answered C"
+    assert task.to_text(Batch(inputs, targets), torch.tensor([[[2.0, 2]]])) == "Cad_ -> C, answered D (wrong)"
+
+
 @pytest.mark.parametrize("kind", TASKS)
 def test_every_task_is_the_same_for_the_same_seed_and_can_be_read(kind: str) -> None:
     options, made = TASKS[kind]
@@ -151,6 +176,9 @@ def test_every_task_is_the_same_for_the_same_seed_and_can_be_read(kind: str) -> 
         ("ngrams", {"order": 300}, "expected 1 < order < length, got 300 and 200"),
         ("ngrams", {"test_lengths": (6,)}, "test_lengths: expected more than order 6, got 6"),
         ("priority-sort", {"kept": 21}, "expected 1 <= kept <= vectors, got 21 and 20"),
+        ("fill-the-blank", {"shortest": 5, "longest": 3}, "expected 1 <= shortest <= longest, got 5 and 3"),
+        ("fill-the-blank", {"bits": 9}, "bits: expected 1 to 4, got 9"),
+        ("fill-the-blank", {"test_distances": (0,)}, "test_distances: expected at least 1, got 0"),
         ("delayed-echo", {"delay": 30}, "expected 1 <= delay < every length, got 30 and 20"),
     ],
 )
