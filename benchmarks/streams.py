@@ -23,9 +23,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import grpc
 import numpy as np
+import psutil
 import uvloop
 
 from tapehead.v1 import session_service_pb2 as pb
@@ -72,60 +74,105 @@ async def serve_echo(ready: Path) -> None:
 # --- the client -------------------------------------------------------------------------------------------------------
 
 
-async def drive(address: str, sessions: int, seconds: float, chunk: int) -> tuple[float, list[float]]:
-    """Steps so many sessions for so long, each waiting for its answer; messages/s and the latencies in seconds.
+class Server(NamedTuple):
+    """A server that runs."""
+
+    address: str
+    pid: int
+
+
+class Measured(NamedTuple):
+    """What one measurement found."""
+
+    rate: float  # messages a second
+    p50: float  # microseconds
+    cpu: float  # microseconds of the server's processors for each message
+
+
+class Meter:
+    """Counts what is answered, once the warm-up is over, and what the server's processors spent on it."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._server = psutil.Process(pid)
+        self._seconds = seconds
+        self._latencies: list[float] = []
+        self.is_over = False
+
+    async def run(self) -> Measured:
+        """Measures; callers stop when it is over."""
+        await asyncio.sleep(WARM_UP_SECONDS)
+        self._latencies.clear()
+        spent, begin = self._spent(), time.perf_counter()
+        await asyncio.sleep(self._seconds)
+        spent, elapsed = self._spent() - spent, time.perf_counter() - begin
+        self.is_over = True
+        count = len(self._latencies)
+        return Measured(count / elapsed, median(self._latencies) * 1e6, spent / count * 1e6)
+
+    def add(self, seconds: float) -> None:
+        """Notes an answer and the time that it took."""
+        self._latencies.append(seconds)
+
+    def _spent(self) -> float:
+        times = self._server.cpu_times()
+        return times.user + times.system
+
+
+async def drive(server: Server, sessions: int, seconds: float, chunk: int) -> Measured:
+    """Steps so many sessions for so long, each waiting for its answer.
 
     `chunk` is the number of steps in a message; 0 for single steps without a time axis.
     """
-    latencies: list[float] = []
-    end = time.perf_counter() + WARM_UP_SECONDS + seconds
-    async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
+    meter = Meter(server.pid, seconds)
+    async with grpc.aio.insecure_channel(server.address, options=OPTIONS) as channel:
         method = channel.stream_stream(METHOD)
 
-        async def stream(number: int) -> None:
+        async def open_stream(number: int) -> grpc.aio.StreamStreamCall:
             call = method()
             create = pb.CreateSessionRequest(model_id="ntm-copy")
             opening = pb.StreamOpen(session_id=f"bench-{os.getpid()}-{time.time_ns()}-{number}", create=create)
             await call.write(pb.StreamStepsRequest(open=opening).SerializeToString())
             await call.read()
+            return call
+
+        async def stream(number: int, call: grpc.aio.StreamStreamCall) -> None:
             shape = [chunk, 9] if chunk else [9]
             x = np.random.default_rng(number).integers(0, 2, shape).astype("<f4").tobytes()
             tensor = Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=shape, raw=x)
             message = pb.StreamStepsRequest(step=pb.StreamStep(step_count=chunk, inputs=[tensor]))
             step = 1
-            while (before := time.perf_counter()) < end:
+            while not meter.is_over:
                 message.step.step = step
                 step += max(1, chunk)
+                before = time.perf_counter()
                 await call.write(message.SerializeToString())
                 reply = await call.read()
-                after = time.perf_counter()
+                meter.add(time.perf_counter() - before)
                 if len(reply) < MIN_REPLY_BYTES:
                     raise AssertionError(f"step {step}: {pb.StreamStepsResponse.FromString(reply)}")
-                if before > end - seconds:
-                    latencies.append(after - before)
             call.cancel()
 
-        await asyncio.gather(*(stream(number) for number in range(sessions)))
-    return len(latencies) / seconds, latencies
+        calls = await asyncio.gather(*map(open_stream, range(sessions)))
+        measured, *_ = await asyncio.gather(meter.run(), *map(stream, range(sessions), calls))
+    return measured
 
 
-def measure(address: str, sessions: int, seconds: float, chunk: int) -> tuple[float, float]:
-    """Messages/s and the median latency in microseconds, from a process of its own."""
+def measure(server: Server, sessions: int, seconds: float, chunk: int) -> Measured:
+    """Measures from a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (address, sessions, seconds, chunk))
+        return pool.apply(_measure, (server, sessions, seconds, chunk))
 
 
-def _measure(address: str, sessions: int, seconds: float, chunk: int) -> tuple[float, float]:
-    rate, latencies = uvloop.run(drive(address, sessions, seconds, chunk))
-    return rate, median(latencies) * 1e6
+def _measure(server: Server, sessions: int, seconds: float, chunk: int) -> Measured:
+    return uvloop.run(drive(server, sessions, seconds, chunk))
 
 
 # --- the servers ------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def process(command: list[str], ready: Path) -> Iterator[str]:
-    """Runs a server; gives its address."""
+def process(command: list[str], ready: Path) -> Iterator[Server]:
+    """Runs a server."""
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         while not ready.exists():
@@ -133,7 +180,7 @@ def process(command: list[str], ready: Path) -> Iterator[str]:
                 sys.exit(f"{command} ended with {server.returncode}")
             time.sleep(0.02)
         time.sleep(0.1)
-        yield json.loads(ready.read_text())["grpc"]
+        yield Server(json.loads(ready.read_text())["grpc"], server.pid)
     finally:
         server.terminate()
         server.wait()
@@ -152,6 +199,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is reported")
     parser.add_argument("--sessions", type=int, nargs="*", default=[1, 64])
     parser.add_argument("--chunk", type=int, default=0, help="steps in a message; 0 for single steps")
+    parser.add_argument("--levels", nargs="*", default=["memory", "process", "disk"], help="of durability")
     parser.add_argument("--serve-echo", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve_echo:
@@ -161,27 +209,35 @@ def main() -> None:
         folder = Path(name)
         echo = folder / "echo.json"
         servers = {"echo": ([sys.executable, "-m", "benchmarks.streams", "--serve-echo", str(echo)], echo)}
-        for durability in ("memory", "process", "disk"):
+        for durability in arguments.levels:
             store = "memory:" if durability == "memory" else f"lmdb:{folder / durability}"
             servers[durability] = service(folder, durability, store, durability)
-        results: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        results: dict[tuple[str, int], list[Measured]] = {}
         for _ in range(arguments.rounds):
             for kind, (command, ready) in servers.items():
                 ready.unlink(missing_ok=True)
-                with process(command, ready) as address:
+                with process(command, ready) as server:
                     for sessions in arguments.sessions:
-                        result = measure(address, sessions, arguments.seconds, arguments.chunk)
+                        result = measure(server, sessions, arguments.seconds, arguments.chunk)
                         results.setdefault((kind, sessions), []).append(result)
     steps = max(1, arguments.chunk)
-    print("| sessions | server | messages/s | of echo | steps/s | p50 us | of echo |\n|---|---|---|---|---|---|---|")
+    print(
+        "| sessions | server | messages/s | of echo | steps/s | p50 us | of echo | cpu us | echo's of it |\n"
+        "|---|---|---|---|---|---|---|---|---|"
+    )
     for sessions in arguments.sessions:
-        floor_rate, floor_p50 = (median(values) for values in zip(*results["echo", sessions], strict=True))
+        floor = median_of(results["echo", sessions])
         for kind in servers:
-            rate, p50 = (median(values) for values in zip(*results[kind, sessions], strict=True))
+            own = median_of(results[kind, sessions])
             print(
-                f"| {sessions} | {kind} | {rate:,.0f} | {rate / floor_rate:.2f} | {rate * steps:,.0f} "
-                f"| {p50:,.0f} | {p50 / floor_p50:.1f} |"
+                f"| {sessions} | {kind} | {own.rate:,.0f} | {own.rate / floor.rate:.2f} | {own.rate * steps:,.0f} "
+                f"| {own.p50:,.0f} | {own.p50 / floor.p50:.1f} | {own.cpu:,.1f} | {floor.cpu / own.cpu:.2f} |"
             )
+
+
+def median_of(results: list[Measured]) -> Measured:
+    """The median of each figure."""
+    return Measured(*(median(column) for column in zip(*results, strict=True)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 The floor is a grpc.aio server on uvloop, with the service's own channel options, that parses each request and answers
 with a message of the same shape, computing and storing nothing. Each caller of Step has a session of its own and waits
 for its answer; each caller of Ask has told a session a story of ten sentences, and asks about it again and again. The
-client process neither builds tensors nor parses replies, but checks the length of each.
+client process neither builds tensors nor parses replies, but checks the length of each. `cpu us` is the time of the
+server's processors for a call.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import grpc
 import numpy as np
@@ -30,7 +30,7 @@ from tapehead.v1 import question_service_pb2 as questions
 from tapehead.v1 import session_service_pb2 as sessions
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
-from .streams import MIN_REPLY_BYTES, OPTIONS, WARM_UP_SECONDS, process, service
+from .streams import MIN_REPLY_BYTES, OPTIONS, Measured, Meter, Server, median_of, process, service
 
 SESSIONS, QUESTIONS = "tapehead.v1.SessionService", "tapehead.v1.QuestionService"
 STORY = [f"{who} {how} to the {where}." for who, how, where in [
@@ -84,11 +84,10 @@ async def serve_echo(ready: Path) -> None:
 # --- the client -------------------------------------------------------------------------------------------------------
 
 
-async def drive(address: str, call: str, callers: int, seconds: float, is_echo: bool) -> tuple[float, list[float]]:
-    """Calls so many at a time for so long; calls/s and the latencies in seconds."""
-    latencies: list[float] = []
-    end = 0.0
-    async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
+async def drive(server: Server, call: str, callers: int, seconds: float, is_echo: bool) -> Measured:
+    """Calls so many at a time for so long."""
+    meter = Meter(server.pid, seconds)
+    async with grpc.aio.insecure_channel(server.address, options=OPTIONS) as channel:
 
         async def prepare(number: int) -> tuple[grpc.aio.UnaryUnaryMultiCallable, Callable[[int], bytes]]:
             name = f"bench-{os.getpid()}-{time.time_ns()}-{number}"
@@ -115,30 +114,27 @@ async def drive(address: str, call: str, callers: int, seconds: float, is_echo: 
 
         async def repeat(method: grpc.aio.UnaryUnaryMultiCallable, message: Callable[[int], bytes]) -> None:
             step = 1
-            while (before := time.perf_counter()) < end:
+            while not meter.is_over:
+                before = time.perf_counter()
                 reply = await method(message(step))
+                meter.add(time.perf_counter() - before)
                 step += 1
                 if len(reply) < MIN_REPLY_BYTES:
                     raise AssertionError(f"{call}: a reply of {len(reply)} bytes")
-                after = time.perf_counter()
-                if before > end - seconds:
-                    latencies.append(after - before)
 
         ready = await asyncio.gather(*(prepare(number) for number in range(callers)))
-        end = time.perf_counter() + WARM_UP_SECONDS + seconds
-        await asyncio.gather(*(repeat(*each) for each in ready))
-    return len(latencies) / seconds, latencies
+        measured, *_ = await asyncio.gather(meter.run(), *(repeat(*each) for each in ready))
+    return measured
 
 
-def measure(address: str, call: str, callers: int, seconds: float, is_echo: bool) -> tuple[float, float]:
-    """Calls/s and the median latency in microseconds, from a process of its own."""
+def measure(server: Server, call: str, callers: int, seconds: float, is_echo: bool) -> Measured:
+    """Measures from a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (address, call, callers, seconds, is_echo))
+        return pool.apply(_measure, (server, call, callers, seconds, is_echo))
 
 
-def _measure(address: str, call: str, callers: int, seconds: float, is_echo: bool) -> tuple[float, float]:
-    rate, latencies = uvloop.run(drive(address, call, callers, seconds, is_echo))
-    return rate, median(latencies) * 1e6
+def _measure(server: Server, call: str, callers: int, seconds: float, is_echo: bool) -> Measured:
+    return uvloop.run(drive(server, call, callers, seconds, is_echo))
 
 
 def main() -> None:
@@ -160,25 +156,25 @@ def main() -> None:
             "echo": ([sys.executable, "-m", "benchmarks.unary", "--serve-echo", str(echo)], echo),
             "service": service(folder, "service", store, arguments.durability),
         }
-        results: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
+        results: dict[tuple[str, str, int], list[Measured]] = {}
         for _ in range(arguments.rounds):
             for kind, (command, ready) in servers.items():
                 ready.unlink(missing_ok=True)
-                with process(command, ready) as address:
+                with process(command, ready) as server:
                     for call in ("step", "ask"):
                         for callers in arguments.callers:
-                            result = measure(address, call, callers, arguments.seconds, kind == "echo")
+                            result = measure(server, call, callers, arguments.seconds, kind == "echo")
                             results.setdefault((call, kind, callers), []).append(result)
     print(f"durability {arguments.durability}\n")
-    print("| call | callers | echo/s | service/s | of echo | echo p50 us | service p50 us |")
-    print("|---|---|---|---|---|---|---|")
+    print("| call | callers | echo/s | service/s | of echo | echo p50 us | service p50 us | cpu us | echo's of it |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for call in ("step", "ask"):
         for callers in arguments.callers:
-            (floor, floor_p50), (rate, p50) = (
-                [median(column) for column in zip(*results[call, kind, callers], strict=True)] for kind in servers
+            floor, own = (median_of(results[call, kind, callers]) for kind in servers)
+            print(
+                f"| {call} | {callers} | {floor.rate:,.0f} | {own.rate:,.0f} | {own.rate / floor.rate:.2f} "
+                f"| {floor.p50:,.0f} | {own.p50:,.0f} | {own.cpu:,.0f} | {floor.cpu / own.cpu:.2f} |"
             )
-            row = [f"{floor:,.0f}", f"{rate:,.0f}", f"{rate / floor:.2f}", f"{floor_p50:,.0f}", f"{p50:,.0f}"]
-            print(f"| {call} | {callers} | {' | '.join(row)} |")
 
 
 if __name__ == "__main__":

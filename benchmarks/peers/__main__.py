@@ -85,10 +85,12 @@ def measure_peer(address: str, kind: str, callers: int, seconds: float) -> tuple
     return result["rate"], result["p50"]
 
 
-def measure_own(address: str, kind: str, callers: int, seconds: float) -> tuple[float, float]:
+def measure_own(server: streams.Server, kind: str, callers: int, seconds: float) -> tuple[float, float]:
     if kind == "stream":
-        return streams.measure(address, callers, seconds, 0)
-    return unary.measure(address, "step", callers, seconds, False)
+        measured = streams.measure(server, callers, seconds, 0)
+    else:
+        measured = unary.measure(server, "step", callers, seconds, False)
+    return measured.rate, measured.p50
 
 
 def main() -> None:
@@ -113,9 +115,9 @@ def main() -> None:
                 store = "memory:" if durability == "memory" else f"lmdb:{folder / durability / 'store'}"
                 command, ready = streams.service(folder, durability, store, durability)
                 ready.unlink(missing_ok=True)
-                with streams.process(command, ready) as address:
+                with streams.process(command, ready) as server:
                     for kind, callers in cases:
-                        result = measure_own(address, kind, callers, arguments.seconds)
+                        result = measure_own(server, kind, callers, arguments.seconds)
                         results.setdefault((durability, kind, callers), []).append(result)
     print("| call | at once | MLServer/s | p50 us | memory/s | p50 us | of MLServer | process/s | of MLServer |")
     print("|---|---|---|---|---|---|---|---|---|")
