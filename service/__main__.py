@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from . import failpoints
 from .settings import InvalidSettings, Settings, read_settings
 
 OK, FAILED, MISUSED = 0, 1, 2  # exit codes
@@ -39,6 +40,11 @@ def serve(settings: Settings) -> int:
     from .telemetry.logs import set_up_logs
 
     set_up_logs(settings.log_level, settings.log_format)
+    try:
+        failpoints.arm_by_environment()
+    except failpoints.InvalidFailpoints as error:
+        print(f"tapehead: {error}", file=sys.stderr)
+        return MISUSED
     return run(settings)
 
 

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from . import failpoints
 from .api.edge import OWN_SERVICES, Edge, EdgeLimits, Services
 from .api.health import MODEL_PREFIX, Health
 from .api.interceptors.draining import Drain
@@ -91,6 +92,7 @@ class Server:
     async def stop(self) -> None:
         """Drains: not ready, refuses new calls, ends live ones within `drain_seconds`, commits, closes the store."""
         self._is_ready = False
+        failpoints.hit("drain")
         await self._parts.aclose()
 
     # --- the start, from the bottom up --------------------------------------------------------------------------------

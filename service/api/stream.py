@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from tapehead.v1 import session_service_pb2 as pb
 
+from .. import failpoints
 from ..errors import Draining, MalformedMessage, TapeheadError
 from ..sessions.attachment import Attachment
 from ..sessions.messages import StepAnswer
@@ -137,6 +138,7 @@ class StepStream:
     async def _read(self) -> None:
         call, line = self._call, self._line
         while (message := await call.read()) is not EOF:
+            failpoints.hit("received")
             reply = self._take(message)
             line.put(reply, reply.weight if type(reply) is Pending else 1)
             if type(reply) is Failed and reply.ends_stream:
@@ -165,6 +167,7 @@ class StepStream:
             response = await self._response(reply)
             start = perf_counter()
             await call.write(response)
+            failpoints.hit("sent")
             self._last_sent = perf_counter()
             self._observer.answer_sent(self._model_id, self._last_sent - start)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tapehead.v1.manifest_pb2 import QuestionAnswering
 
+from .. import failpoints
 from ..errors import (
     DeadlineExceeded,
     InvalidField,
@@ -66,6 +67,7 @@ class Calls:
         nothing was changed; afterwards the outcome is unknown to the caller, and the step goes its way.
         """
         check_client_id(client_id, "client_id")
+        failpoints.hit("received")
         work: list[StepWork] = []  # the one that is accepted, if any
         try:
             async with asyncio.timeout(deadline):
@@ -98,6 +100,7 @@ class Calls:
         if step > live.rules.committed_step:
             record = await state_of(self._store, key, live.head.incarnation, to_step, live.model)
             message = replace(message, next_state=tuple(live.layout.decode(record.state)))
+            failpoints.hit("rewind")
         return await self.step(key, live.head.incarnation, message, client_id, deadline=deadline)
 
     async def ask_session(

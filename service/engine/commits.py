@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 
 import numpy as np
 
+from .. import failpoints
 from ..clock import Clock
 from ..errors import OutcomeUnknown, StoreFull, StoreUnavailable, TapeheadError
 from ..sessions.answers import encode_answer, fresh_answer
@@ -54,7 +55,9 @@ class Committer:
     async def _commit(self, works: list[StepWork], commits: list[Commit]) -> None:
         started = self._clock.monotonic()
         try:
+            failpoints.hit("commit.before")
             outcomes = await self._store.commit(commits)
+            failpoints.hit("commit.after")
         except StoreFull as error:
             for work in works:
                 self._not_stored(work, error)

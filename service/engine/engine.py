@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import failpoints
 from ..clock import Clock
 from ..errors import ModelFailed, ModelNonFinite, TooLong
 from ..hosting.model import Model
@@ -118,7 +119,9 @@ class Engine:
             return
         inputs, state = self._stack(batch)
         try:
+            failpoints.hit("run.before")
             outputs, next_state = await self._run(batch[0], len(batch), inputs, state)
+            failpoints.hit("run.after")
         except Exception:
             await self._find_culprit(batch)
             return

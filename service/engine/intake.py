@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .. import failpoints
 from ..clock import Clock
 from ..errors import AnswerReleased, TapeheadError
 from ..hosting.model import Model
@@ -157,6 +158,7 @@ class Intake:
         found = await self._store.answer(live.key, live.head.incarnation, step)
         if found is None or found.first_step != step:
             raise GoAgain
+        failpoints.hit("replay")
         self._count_replay(live.model, verdict.span)
         return decode_answer(found, committed_step=live.rules.committed_step)
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
+from .. import failpoints
 from ..errors import InvalidField, QuotaExceeded, SessionExists
 from ..hosting.model import Model, TensorSpec
 from ..hosting.repository import Repository
@@ -85,6 +86,7 @@ class Creation:
         born = head.birth
         model = self._repository.get(born.model_id, born.model_version)
         record = await state_of(self._store, source, incarnation or head.incarnation, step, model)
+        failpoints.hit("fork")
         at = record.head.committed_step if step is None else step
         birth = self._birth(model, spec, request, origin_step=at, like=born)
         birth = replace(birth, constants=born.constants, began=born.began)
@@ -112,6 +114,7 @@ class Creation:
 
     async def _write(self, owner: str, spec: CreateSpec, birth: Birth, state: bytes) -> tuple[Key, Head]:
         async def write(key: Key, incarnation: bytes) -> Applied | Lost:
+            failpoints.hit("create")
             outcome = await self._store.create(key, birth, incarnation, state, "")
             if isinstance(outcome, Lost) and isinstance(outcome.found, Tombstone):
                 require_free(key, spec, birth, outcome.found)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from .. import failpoints
 from ..clock import Clock
 from ..errors import (
     AnswerReleased,
@@ -127,6 +128,7 @@ class Lifecycle:
         """
         check_session_id(key.session_id)
         async with self._live.door(key):
+            failpoints.hit("delete")
             outcome = await self._store.delete(key, incarnation)
             if isinstance(outcome, Lost):
                 raise self._lost(key, outcome)
@@ -206,7 +208,9 @@ class Lifecycle:
         return head, model
 
     async def _bump(self, key: Key, head: Head, model: Model, spec: OpenSpec) -> Attachment | None:
+        failpoints.hit("open.before")
         outcome = await self._store.open(key, head.incarnation, spec.client_id)
+        failpoints.hit("open.after")
         if isinstance(outcome, Lost):
             return None
         live = await self._copy(key, outcome, spec)
@@ -282,6 +286,7 @@ class Lifecycle:
         if spec.last_received_step is not None and spec.last_received_step < head.committed_step:
             answers = await self._store.answers(live.key, head.incarnation, spec.last_received_step + 1)
             replays = [decode_answer(answer, committed_step=head.committed_step) for answer in answers]
+            failpoints.hit("replay")
             if live.is_gone:
                 return None
         attachment = Attachment(

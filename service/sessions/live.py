@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from .. import failpoints
 from ..errors import (
     OverCapacity,
     SessionExpired,
@@ -258,6 +259,7 @@ class Live:
             return
         idle = next((session for session in self._sessions.values() if session.is_idle), None)
         if idle is not None:
+            failpoints.hit("park")
             self.drop(idle, SessionNotFound(idle.key.session_id))
             return
         raise OverCapacity("sessions in memory", self._limit, retry_after=LIVE_RETRY_AFTER)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
+from .. import failpoints
 from ..errors import StateCorrupt
 from .base import Answer, Commit, Snapshot
 from .rows import HeadRow, KeptRow, decode_answer, decode_kept, encode_answer, encode_kept
@@ -118,6 +119,7 @@ class Bodies:
             if last_step > through:
                 break
             answers.delete()  # and go to the next
+            failpoints.hit("commit.release")
             oldest, found = last_step + 1, bool(answers.key())
         return oldest
 

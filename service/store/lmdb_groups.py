@@ -10,6 +10,7 @@ from pathlib import Path
 
 import lmdb
 
+from .. import failpoints
 from ..clock import Clock
 from ..errors import StateCorrupt, StoreFull, StoreUnavailable, TapeheadError
 from .lmdb_tables import Tables
@@ -96,6 +97,7 @@ class Groups:
                     job.result = job.act(txn)
                 except TapeheadError as error:  # raised before the job wrote anything
                     job.error = error
+            failpoints.hit("commit.transaction")
         except BaseException:
             txn.abort()
             raise

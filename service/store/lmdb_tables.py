@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
+from .. import failpoints
 from ..clock import Clock
 from ..errors import StateCorrupt
 from .base import (
@@ -345,6 +346,7 @@ class Tables:
         elif row and row.number == number:
             txn.delete(key, db=self._ends)
             self._end(txn, place, row, expired=True, now=now)
+            failpoints.hit("expire")
             return 1
         elif stone and stone.number == number:
             txn.delete(key, db=self._ends)

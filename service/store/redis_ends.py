@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from .. import failpoints
 from ..errors import StateCorrupt, TapeheadError
 from .base import Head
 from .redis_index import CREATION_SECONDS, ENDS, OWNERS, Entry, from_ends, ids_of
@@ -110,6 +111,8 @@ class Ends:
                 tidying.append(_move(entry, found.head.expire_time))
             else:
                 ending.append((entry, found.head))
+        if ending:
+            failpoints.hit("expire")
         commands = [self._ending(place_of(entry.key), head, "expire") for entry, head in ending]
         replies = await self._link.send(commands + tidying)
         expired = [entry for (entry, _), reply in zip(ending, replies, strict=False) if _is_applied(reply)]

@@ -20,6 +20,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
+from .. import failpoints
 from ..errors import StoreFull, StoreUnavailable, TapeheadError
 from .base import TOMBSTONE_TTL
 from .redis_fitness import Ask
@@ -180,6 +181,8 @@ class Link:
 
     async def _plain(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        if connection is self._connection:
+            failpoints.hit("redis.sent")
         return [await self._reply(connection) for _ in commands]
 
     async def _reply(self, connection: AbstractConnection) -> Any:
@@ -224,6 +227,7 @@ class Link:
             return False
 
     async def _connect(self) -> AbstractConnection:
+        failpoints.hit("redis.connect")
         connection = self._kind(**self._arguments)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # the library's own, which has no types
