@@ -1,4 +1,6 @@
-"""`python -m service`: starts the server; `python -m service check`: tells what would keep it from starting."""
+"""`python -m service` starts the server, `python -m service check` tells what would keep it from starting, and
+`python -m service store` backs up, verifies, restores, compacts or moves what it keeps.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ OK, FAILED, MISUSED = 0, 1, 2  # exit codes
 
 
 def main(arguments: Sequence[str]) -> int:
+    if list(arguments[:1]) == ["store"]:
+        return keep(arguments[1:])
     is_check = list(arguments[:1]) == ["check"]
     try:
         settings = read_settings(arguments[1:] if is_check else arguments)
@@ -32,6 +36,13 @@ def check(settings: Settings) -> int:
     for finding in found:
         print(f"{finding.outcome:8} {finding.check:11} {finding.sentence}")
     return FAILED if any(finding.outcome == "failure" for finding in found) else OK
+
+
+def keep(arguments: Sequence[str]) -> int:
+    """Backs up, verifies, restores, compacts or moves a store."""
+    from .maintenance import main as maintain
+
+    return maintain(arguments)
 
 
 def serve(settings: Settings) -> int:

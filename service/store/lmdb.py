@@ -169,6 +169,11 @@ class LmdbStore:
     async def owners(self, after: str | None, limit: int) -> list[str]:
         return await self._writer.submit(Kind.READS, lambda txn: self._tables.owners(txn, after, limit))
 
+    async def keys(self, after: Key | None, limit: int) -> list[Key]:
+        """Reads at most `limit` keys of sessions, damaged ones too, in the order of owners and ids."""
+        place = place_of(after) if after else None
+        return await self._writer.submit(Kind.READS, lambda txn: self._tables.keys(txn, place, limit))
+
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
         return await self._writer.submit(Kind.READS, lambda txn: self._tables.page(txn, owner, after, limit))
 

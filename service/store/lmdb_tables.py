@@ -158,6 +158,16 @@ class Tables:
             )
         return found
 
+    def keys(self, txn: Transaction, after: bytes | None, limit: int) -> list[Key]:
+        found: list[Key] = []
+        with txn.cursor(self._heads) as cursor:
+            for place in keys_from(cursor, after or b"", b""):
+                if len(found) == limit:
+                    break
+                if place != after:
+                    found.append(Key(*place.decode().split("\0", 1)))
+        return found
+
     def owners(self, txn: Transaction, after: str | None, limit: int) -> list[str]:
         found: list[str] = []
         with txn.cursor(self._heads) as cursor:

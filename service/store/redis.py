@@ -47,6 +47,7 @@ from .rows import KeptRow, decode_answer, decode_kept, encode_answer, encode_bir
 T = TypeVar("T")
 Page = list[tuple[str, Head]]
 Names = list[str]
+Keys = list[Key]
 
 REPLY_SECONDS = 5.0  # without which Redis counts as lost
 _TRIES = 3  # how often a session may change between two looks at it
@@ -181,6 +182,10 @@ class RedisStore:
     async def owners(self, after: str | None, limit: int) -> list[str]:
         return await self._go(self._owners(after, limit))
 
+    async def keys(self, after: Key | None, limit: int) -> list[Key]:
+        """Reads keys of sessions, damaged ones too, in the order of owners and ids: a page of one owner's at a time."""
+        return await self._go(self._keys(after, limit))
+
     async def list(self, owner: str, after: str, limit: int) -> list[tuple[str, Head]]:
         return await self._go(self._page(owner, after, limit))
 
@@ -301,6 +306,19 @@ class RedisStore:
         row = encode_end(place, _UNKNOWN, b"", expired=False)
         words = self._words("unread", _UNKNOWN.hex(), row, 0, *(each or b"" for each in rows))
         return bool((await self._one(self._end.on(place.keys, *words)))[0])
+
+    async def _keys(self, begin: Key | None, limit: int) -> Keys:
+        owner, session_id = (begin.owner, begin.session_id) if begin else ("", "")
+        while True:
+            if owner:
+                bound = after(session_id)
+                members = await self._one(("ZRANGE", ids_of(owner), bound, "+", "BYLEX", "LIMIT", 0, limit))
+                if members:
+                    return [*dict.fromkeys(from_ids(owner, member).key for member in members)]
+            owners = await self._one(("ZRANGE", OWNERS, f"({owner}" if owner else "-", "+", "BYLEX", "LIMIT", 0, 1))
+            if not owners:
+                return []
+            owner, session_id = owners[0].decode(), ""
 
     async def _owners(self, begin: str | None, limit: int) -> Names:
         found: Names = []
