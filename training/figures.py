@@ -45,8 +45,9 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def draw_curve(folder: Path, out: Path | None = None) -> Path:
     """Draws a run's learning curve to curve.png, there or in `out`: training loss and validation score over updates."""
     path = (out or folder) / "curve.png"
+    data = curve_png({folder.name: read_metrics(folder)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, curve_png({folder.name: read_metrics(folder)}))
+    write_atomically(path, data)
     return path
 
 

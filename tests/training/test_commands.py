@@ -46,16 +46,26 @@ def test_train_evaluate_plot_and_resume(
         (["evaluate", "none"], "none: no such folder"),
         (["export", "none"], "none: no such folder"),
         (["plot", "none"], "none/metrics.jsonl: no such file"),
+        (["card", "none"], "none/manifest.json: cannot be read"),
+        (["reproduce", "--run", "fly"], "--run fly: expected one of "),
+        (["train", "none.toml", "--seed", "1", "--seeds", "2"], "--seeds and --seed: expected one of the two"),
     ],
 )
 def test_an_error_is_one_sentence(
-    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+
     assert run_main(monkeypatch, *arguments) == 2
 
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}")
     assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_broken_metrics_file_is_named_with_its_line(
