@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from .server import CannotStart, Server
 from .settings import Settings
 
 OK, FAILED = 0, 1  # exit codes
+GARBAGE_THRESHOLDS = 50_000, 20, 50  # allocations until the youngest is searched, and searches until the next older
 
 
 def run(settings: Settings) -> int:
@@ -44,11 +46,22 @@ async def serve(settings: Settings) -> int:
     except CannotStart as error:
         print(f"tapehead: {error}", file=sys.stderr)
         return FAILED
+    spare_garbage_searches()
     is_announced = _announce(server)
     if is_announced:
         await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
     await server.stop()
     return FAILED if server.failed.is_set() or not is_announced else OK
+
+
+def spare_garbage_searches() -> None:
+    """Lets the collector pass over what was loaded, which stays, and come less often: a step leaves no cycles behind.
+
+    At Python's own thresholds it took a sixth of the time of a step.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _announce(server: Server) -> bool:
