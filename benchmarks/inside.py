@@ -30,7 +30,7 @@ from service.hosting.repository import Repository
 from service.process import spare_garbage_searches
 from service.sessions.lifecycle import Lifecycle
 from service.sessions.live import Live
-from service.sessions.owners import Owners, Quota
+from service.sessions.owners import Owners
 from service.sessions.usage import Usage
 from service.store.base import Durability, Store
 from service.store.lmdb import LmdbStore

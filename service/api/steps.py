@@ -29,6 +29,7 @@ class StepCodec:
         self._plain_outputs = model.default_outputs(ENTRY)
         self._asked = tuple(outputs)
         self._wanted = wanted_outputs(self._entry, self._asked, self._plain_outputs)
+        self._step_bytes = self._bytes_of(self._wanted)
 
     def decode(self, step: pb.StepRequest | pb.StreamStep) -> StepMessage:
         """Returns the step as the engine takes it. Raises one of the InvalidInput errors."""
@@ -37,11 +38,14 @@ class StepCodec:
             raise InvalidField("acknowledged_step", "0 or more", step.acknowledged_step)
         step_count = step.step_count
         arrays = decode_inputs(self._entry, step.inputs, step_count)
-        asked, wanted = self._asked, self._wanted
+        asked, wanted, size = self._asked, self._wanted, self._step_bytes
         if step.outputs:
             asked = tuple(step.outputs)
             wanted = wanted_outputs(self._entry, asked, self._plain_outputs)
-        self._check_size(wanted, max(1, step_count))
+            size = self._bytes_of(wanted)
+        if size * max(1, step_count) > ANSWER_BYTES:  # it would be committed, and then not reach its client
+            what = "bytes of the answer: ask for fewer steps at once, or fewer outputs"
+            raise TooLong(what, ANSWER_BYTES, size * max(1, step_count))
         return StepMessage(
             first_step=first_step,
             step_count=step_count,
@@ -53,11 +57,9 @@ class StepCodec:
             entry=ENTRY,
         )
 
-    def _check_size(self, wanted: tuple[str, ...], steps: int) -> None:
-        """Raises TooLong for an answer that would be committed, and then not reach its client."""
-        size = steps * sum(output.least_bytes for output in self._entry.outputs if output.name in wanted)
-        if size > ANSWER_BYTES:
-            raise TooLong("bytes of the answer: ask for fewer steps at once, or fewer outputs", ANSWER_BYTES, size)
+    def _bytes_of(self, wanted: tuple[str, ...]) -> int:
+        """The least size of one step's answer."""
+        return sum(output.least_bytes for output in self._entry.outputs if output.name in wanted)
 
 
 def step_number(number: int) -> int:

@@ -7,7 +7,6 @@ to be the store's head at some moment after the call came in; until then the cal
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 
@@ -99,7 +98,7 @@ class Calls:
         message = StepMessage(step, 0, {}, (), rewind_hash(to_step), entry=REWIND, next_state=())
         if step > live.rules.committed_step:
             record = await state_of(self._store, key, live.head.incarnation, to_step, live.model)
-            message = replace(message, next_state=tuple(live.layout.decode(record.state)))
+            message = message._replace(next_state=tuple(live.layout.decode(record.state)))
             failpoints.hit("rewind")
         return await self.step(key, live.head.incarnation, message, client_id, deadline=deadline)
 

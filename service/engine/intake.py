@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -136,7 +135,7 @@ class Intake:
         """Waits for the outcome of a message that was sent before, which may be known by the time this is awaited."""
         answer = await asyncio.shield(original.answer)
         self._count_replay(model, original.span)
-        return replace(answer, replayed=True)
+        return answer._replace(replayed=True)
 
     async def _repeat_on_stream(
         self, live: LiveSession, message: StepMessage, origin: Attachment, original: PendingWork

@@ -6,14 +6,14 @@ The layout is part of the contract (docs/clients.md): the client computes the sa
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
 _U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
 
 
 def step_hash(step_count: int, inputs: Mapping[str, np.ndarray], outputs: Iterable[str]) -> bytes:
@@ -21,16 +21,14 @@ def step_hash(step_count: int, inputs: Mapping[str, np.ndarray], outputs: Iterab
 
     `step_count` is 0 for a single step; then the arrays come without a time axis, as they were sent.
     """
-    digest = hashlib.sha256(b"tapehead.step.v1\0" + _U32.pack(step_count))
+    parts = [b"tapehead.step.v1\0", _U32.pack(step_count)]
     for name in sorted(inputs):
         array = inputs[name]
-        raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-        shape = struct.pack(f"<I{array.ndim}q", array.ndim, *array.shape)
-        digest.update(_text(name) + _type(array.dtype) + shape + _U64.pack(len(raw)))
-        digest.update(raw)
-    wanted = sorted(set(outputs))
-    digest.update(_U32.pack(len(wanted)) + b"".join(map(_text, wanted)))
-    return digest.digest()
+        if array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("<"))
+        parts += _head(name, array.dtype, array.shape), array.tobytes()
+    parts.append(_asked(tuple(outputs)))
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def tell_hash(sentences: Sequence[str]) -> bytes:
@@ -44,9 +42,19 @@ def rewind_hash(to_step: int) -> bytes:
     return hashlib.sha256(b"tapehead.rewind.v1\0" + struct.pack("<q", to_step)).digest()
 
 
-@cache
-def _type(dtype: np.dtype[np.generic]) -> bytes:
-    return _text(dtype.name)  # numpy puts the name together anew each time, which costs more than the digest
+# The same few heads come with every step; to put one together costs more than the digest.
+
+
+@lru_cache(maxsize=1024)
+def _head(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> bytes:
+    size = math.prod(shape) * dtype.itemsize
+    return _text(name) + _text(dtype.name) + struct.pack(f"<I{len(shape)}qQ", len(shape), *shape, size)
+
+
+@lru_cache(maxsize=1024)
+def _asked(outputs: tuple[str, ...]) -> bytes:
+    wanted = sorted(set(outputs))
+    return _U32.pack(len(wanted)) + b"".join(map(_text, wanted))
 
 
 def _text(value: str) -> bytes:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+# Named tuples where one is made for every step: they cost half of what a frozen dataclass does.
 
-@dataclass(frozen=True, slots=True)
-class StepMessage:
+
+class StepMessage(NamedTuple):
     """One step, or one chunk of consecutive steps, whose arrays were checked at the door."""
 
     first_step: int
@@ -30,8 +32,7 @@ class StepMessage:
         return max(1, self.step_count)
 
 
-@dataclass(frozen=True, slots=True)
-class StepAnswer:
+class StepAnswer(NamedTuple):
     """The committed answer of one message."""
 
     first_step: int

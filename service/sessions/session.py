@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..errors import AnswerReleased, OverCapacity, StepGap, StepPayloadMismatch, TooLong
 
 WINDOW_RETRY_AFTER = 0.05  # seconds; a window moves as soon as a commit is done
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """The steps of one message: one step, or a chunk."""
 
     first_step: int
@@ -29,6 +29,9 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class Accept:
     """The message is the next one, and may run."""
+
+
+ACCEPT = Accept()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Session:
                 raise OverCapacity(
                     "steps in flight in the session's window", self.window, retry_after=WINDOW_RETRY_AFTER
                 )
-            return Accept()
+            return ACCEPT
         if step > self.committed_step:
             return InFlight(_same(message, self.in_flight))
         if step < self.oldest_kept_answer:

@@ -261,7 +261,7 @@ async def test_outputs_that_chunks_do_not_give_come_from_single_steps(tmp_path: 
     async with serving(server):
         key = await create(server, "accumulator", "a")
         plain = await step(server, key, message(1, x, count=5))
-        looked = await step(server, key, replace(message(6, x, count=5), outputs=("y", "sum")))
+        looked = await step(server, key, message(6, x, count=5)._replace(outputs=("y", "sum")))
 
     assert [entry for entry, _ in recorder.runs] == ["chunk", "chunk", "step", *["step"] * 5]
     assert plain.outputs["y"][:, 0].tolist() == [1, 2, 3, 4, 5]
