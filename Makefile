@@ -10,6 +10,8 @@ PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-che
 # The pin stands in pyproject.toml alone; this reads it.
 TORCH  := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 PROTOS := $(wildcard proto/tapehead/v1/*.proto)
+# Package `inference` is read at run time into a pool of its own: descriptors for Python, types for the checker.
+OIP    := service/api/inference
 
 # onnxruntime reports to its vendor unless this is set when it is loaded; the service and training set it themselves too.
 export ORT_DISABLE_TELEMETRY := 1
@@ -58,6 +60,9 @@ format: $(STAMPS)/test ## Format the code and mend what can be mended mechanical
 
 proto: $(STAMPS)/test ## Generate tapehead/v1 from the contracts in proto/, and the error page from its table
 	@$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+	@$(BIN)/python -m grpc_tools.protoc -Iproto --include_imports --descriptor_set_out=$(OIP)/descriptors.binpb \
+		--pyi_out=service/api $(wildcard proto/inference/*.proto)
+	@sed -i 's/^from inference import/from . import/' $(OIP)/*_pb2.pyi
 	@$(BIN)/python -m service.api.status > docs/errors.md.new && mv docs/errors.md.new docs/errors.md
 
 breaking: $(STAMPS)/test ## Compare the contracts with those of the branch main: nothing may be renumbered, renamed or retyped
