@@ -179,8 +179,8 @@ class Store(Protocol):
     record raises `StateCorrupt`. Each operation is atomic and is sent once: a store never retries by itself. A caller
     that is cancelled while it waits learns nothing of the outcome; the operation goes on.
 
-    Owners are 1 to 64 characters without NUL, session ids 1 to 128; a session lives until `expire` or `delete` ends it,
-    even if its `expire_time` has passed.
+    Owners are at most 64 characters without NUL (none where nobody is asked), session ids 1 to 128.
+    A session lives until `expire` or `delete` ends it, even if its `expire_time` has passed.
     """
 
     @property
