@@ -77,7 +77,7 @@ bench: $(STAMPS)/test ## Measure model, streams, unary calls and store, each bes
 bench-peers: $(STAMPS)/test ## Measure beside other servers, each in an environment of its own (.venv-peers)
 	@$(BIN)/python -m benchmarks.peers
 
-crash: $(STAMPS)/test ## Kill a server at random instants, for minutes, and judge what its clients got (ARGS: --kills, --seed)
+crash: $(STAMPS)/test ## Kill servers at random and at failpoints, and judge what their clients got (ARGS: --setting, --seeds, ...)
 	@$(BIN)/python -m tests.campaigns.crash $(ARGS)
 
 clean: ## Remove the virtual environment and every cache; sessions and models stay
