@@ -47,10 +47,16 @@ class Committer:
 
         From here on, before anything is awaited, the outcome is the store's to tell: nobody can take the works out.
         """
-        commits = [self._commit_of(work) for work in works]
+        commits = [self._commit_of(*each) for each in zip(works, self._states_of(works), strict=True)]
         for work in works:
             work.stage = Stage.COMMITTING
         return self._commit(works, commits)
+
+    def _states_of(self, works: list[StepWork]) -> list[bytes]:
+        """The records of the states after the works, all of one model."""
+        pool = self._backlog.pool_of(works[0].model)
+        states = pool.stack([self._backlog.scratch_of(work) for work in works])
+        return works[0].session.layout.encode_rows(len(works), list(states.values()))
 
     async def _commit(self, works: list[StepWork], commits: list[Commit]) -> None:
         started = self._clock.monotonic()
@@ -78,25 +84,24 @@ class Committer:
                 else:
                     self._damaged(work, outcome.error)
 
-    def _commit_of(self, work: StepWork) -> Commit:
-        live = work.session
-        assert work.scratch is not None
+    def _commit_of(self, work: StepWork, state: bytes) -> Commit:
+        live, head = work.session, work.session.head
+        birth = head.birth
         work.result = _joined(work.collected)
-        birth = live.head.birth
         retention = retain(
-            live.head.committed_step,
+            head.committed_step,
             work.span.last_step,
-            live.head.kept_steps,
+            head.kept_steps,
             origin_step=birth.origin_step,
             every=birth.keep_every,
             most=birth.keep_most,
         )
         return Commit(
             key=live.key,
-            incarnation=live.head.incarnation,
-            epoch=live.head.epoch,
+            incarnation=head.incarnation,
+            epoch=head.epoch,
             answer=encode_answer(work.message, work.result),
-            state=live.layout.encode(self._backlog.pool_of(work.model).row(work.scratch)),
+            state=state,
             fingerprint=work.model.fingerprint,
             client_id=work.client_id,
             release_through=live.rules.release_through(work.span, work.message.acknowledged_step),

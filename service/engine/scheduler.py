@@ -38,7 +38,10 @@ class Scheduler(Generic[W]):
 
     def add(self, work: W) -> None:
         """Puts work at the end of its line."""
-        self._lines.setdefault(work.batch_key, OrderedDict())[work] = None
+        line = self._lines.get(work.batch_key)
+        if line is None:
+            line = self._lines[work.batch_key] = OrderedDict()
+        line[work] = None
 
     def remove(self, work: W) -> None:
         """Takes work out; nothing happens if it does not wait."""

@@ -34,6 +34,31 @@ class Stage(Enum):
 class Work:
     """What the scheduler, the run and the commit need to know of one message or read."""
 
+    __slots__ = (
+        "_common_key",
+        "_is_chunkable",
+        "_max_batch",
+        "batch_key",
+        "batch_limit",
+        "collected",
+        "constants",
+        "done_steps",
+        "entry",
+        "infer_seconds",
+        "inputs",
+        "length",
+        "live",
+        "model",
+        "outputs",
+        "owner",
+        "run_entry",
+        "run_key",
+        "run_steps",
+        "stage",
+        "started_at",
+        "submitted_at",
+    )
+
     def __init__(
         self,
         model: Model,
@@ -57,10 +82,10 @@ class Work:
         self.live = live
         self.constants = constants.arrays if live is None else live.constants.arrays
         self._max_batch = max_batch
-        shapes = tuple(array.shape[1:] for array in inputs.values())
+        shapes = tuple([array.shape[1:] for array in inputs.values()]) if entry in model.open_entries else ()
         fixed = constants.record if live is None else live.constants.record
         self._common_key = (model.model_id, model.version, entry, outputs, shapes, fixed)
-        self._is_chunkable = entry == STEP and length > 1 and model.chunk_outputs.issuperset(outputs)
+        self._is_chunkable = length > 1 and entry == STEP and model.chunk_outputs.issuperset(outputs)
         self.stage = Stage.WAITING
         self.done_steps = 0
         self.collected: list[Arrays] = []  # the outputs of each run, with a time axis
@@ -86,10 +111,11 @@ class Work:
 
     def _choose_run(self) -> None:
         """Says what the next run is: as many steps at once as were checked, one if none were."""
-        self.run_steps = self.model.chunk_size(self.length - self.done_steps) if self._is_chunkable else 1
-        self.run_entry = CHUNK if self.run_steps > 1 else self.entry
-        self.run_key = chunk_key(self.run_steps) if self.run_steps > 1 else self.entry
-        self.batch_key: Hashable = (*self._common_key, self.run_steps)
+        steps = self.model.chunk_size(self.length - self.done_steps) if self._is_chunkable else 1
+        self.run_steps = steps
+        self.run_entry = CHUNK if steps > 1 else self.entry
+        self.run_key = chunk_key(steps) if steps > 1 else self.entry
+        self.batch_key: Hashable = (self._common_key, steps)
         self.batch_limit = min(self.model.max_batch_of(self.run_key), self._max_batch)
 
     def go_step_by_step(self) -> None:
@@ -118,6 +144,8 @@ class Work:
 class StepWork(Work):
     """An accepted message of a session."""
 
+    __slots__ = ("_abandon", "answer", "client_id", "message", "origin", "result", "scratch", "session", "span")
+
     def __init__(
         self,
         live: LiveSession,
@@ -140,6 +168,7 @@ class StepWork(Work):
             max_batch=max_batch,
             live=live,
         )
+        self.session = live
         self.message = message
         self.span = span
         self.origin = origin
@@ -148,11 +177,6 @@ class StepWork(Work):
         self.result: Arrays = {}  # all outputs, each with a time axis, once complete
         self.answer: asyncio.Future[StepAnswer] = asyncio.get_running_loop().create_future()
         self._abandon = abandon
-
-    @property
-    def session(self) -> LiveSession:
-        assert self.live is not None
-        return self.live
 
     @property
     def slot(self) -> int:
@@ -172,6 +196,8 @@ class StepWork(Work):
 
 class ReadWork(Work):
     """A question: it reads a session's state, or none, and changes nothing."""
+
+    __slots__ = ("answer", "seen_step", "told")
 
     def __init__(
         self,
@@ -203,6 +229,8 @@ class ReadWork(Work):
 
 class StartWork(Work):
     """The beginning of a session that is not there yet: start inputs in, its first state out."""
+
+    __slots__ = ("answer",)
 
     def __init__(
         self, model: Model, inputs: Arrays, constants: Constants, *, now: float, max_batch: int, owner: str

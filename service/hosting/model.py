@@ -119,6 +119,13 @@ class Model:
         """What runs of several steps give; what they do not is had from single steps."""
         return frozenset(output.name for output in self.entries["chunk"].outputs) if self.chunk_sizes else frozenset()
 
+    @cached_property
+    def open_entries(self) -> frozenset[str]:
+        """The entries that take an input of any length: calls of different lengths do not fit one array."""
+        return frozenset(
+            name for name, entry in self.entries.items() if any(-1 in tensor.shape for tensor in entry.inputs)
+        )
+
     def chunk_size(self, steps: int) -> int:
         """Returns how many of so many steps one run may take."""
         return next((size for size in self.chunk_sizes if size <= steps), 1)

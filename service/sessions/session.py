@@ -73,13 +73,14 @@ class Session:
 
         Raises: TooLong, AnswerReleased, StepPayloadMismatch, OverCapacity, StepGap. Changes nothing.
         """
-        step = message.first_step
-        if message.step_count > self.window:
-            raise TooLong("steps of a chunk, which must fit the session's window", self.window, message.step_count)
-        if step > self.accepted_step + 1:
-            raise StepGap(step, self.accepted_step + 1)
-        if step == self.accepted_step + 1:
-            if message.last_step > self.committed_step + self.window:
+        step, steps, _ = message
+        if steps > self.window:
+            raise TooLong("steps of a chunk, which must fit the session's window", self.window, steps)
+        expected = self.accepted_step + 1
+        if step > expected:
+            raise StepGap(step, expected)
+        if step == expected:
+            if step + steps - 1 > self.committed_step + self.window:
                 raise OverCapacity(
                     "steps in flight in the session's window", self.window, retry_after=WINDOW_RETRY_AFTER
                 )

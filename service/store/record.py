@@ -152,6 +152,30 @@ class StateLayout:
                 raise ValueError(f"state: expected {_text(field)}, got {array.dtype.name}{list(array.shape)}")
         return _write(STATE_MAGIC, self._plan, arrays, b"")
 
+    def encode_rows(self, rows: int, arrays: Sequence[Array]) -> list[bytes]:
+        """Writes the states of so many sessions, which are the rows of the arrays, in one pass; each as `encode` would.
+
+        Raises ValueError if an array does not fit its place.
+        """
+        if rows == 1:  # with less ado
+            return [self.encode([array[0] for array in arrays])]
+        plan = self._plan
+        records = np.empty((rows, plan.end), np.uint8)
+        head = _HEADER.pack(STATE_MAGIC, VERSION, 0, plan.description_size, 0) + plan.description
+        records[:, : len(head)] = np.frombuffer(head, np.uint8)
+        for (name, dtype, shape), place, padding, array in zip(
+            plan.fields, plan.places, plan.paddings, arrays, strict=True
+        ):
+            if array.shape != (rows, *shape) or array.dtype != dtype:
+                expected = _text((name, dtype, (rows, *shape)))
+                raise ValueError(f"states: expected {expected}, got {array.dtype.name}{list(array.shape)}")
+            end = place + _size(dtype, shape)
+            records[:, place:end] = np.ascontiguousarray(array).view(np.uint8).reshape(rows, end - place)
+            records[:, end : end + len(padding)] = 0
+        whole, size = records.reshape(-1).data, plan.end
+        views = [whole[first : first + size] for first in range(0, rows * size, size)]
+        return [b"".join((view, _CHECKSUM.pack(crc32c(view)))) for view in views]
+
     def decode(self, data: bytes) -> list[Array]:
         """Reads a state as views that cannot be written to. Raises StateCorrupt on damage and on another layout."""
         plan, arrays, _ = _read(STATE_MAGIC, data)
@@ -174,6 +198,10 @@ class OpenStateLayout:
         if not self._takes(fields):
             raise ValueError(f"state: expected {self}, got {'; '.join(map(_text, fields))}")
         return _write(STATE_MAGIC, _plan_to_write(fields), arrays, b"")
+
+    def encode_rows(self, rows: int, arrays: Sequence[Array]) -> list[bytes]:
+        """As of `StateLayout`."""
+        return [self.encode([array[row] for array in arrays]) for row in range(rows)]
 
     def decode(self, data: bytes) -> list[Array]:
         """Reads a state as views that cannot be written to. Raises StateCorrupt on damage and on another layout."""

@@ -57,6 +57,26 @@ def test_a_state_comes_back_bit_for_bit(named: dict[str, np.ndarray]) -> None:
 
 
 @relaxed
+@given(tensors, st.integers(0, 4))
+def test_states_of_a_batch_are_written_as_each_would_be_alone(named: dict[str, np.ndarray], rows: int) -> None:
+    layout = layout_of(named)
+    batch = [np.stack([np.roll(array, row) for row in range(rows)] or [array])[:rows] for array in named.values()]
+
+    alone = [layout.encode([array[row] for array in batch]) for row in range(rows)]
+
+    assert layout.encode_rows(rows, batch) == alone
+    assert layout.encode_rows(rows, [np.asfortranarray(array) for array in batch]) == alone
+
+
+def test_states_of_a_batch_that_do_not_fit_are_refused() -> None:
+    layout = StateLayout([("total", np.dtype(np.float32), (2,))])
+
+    for batch in (np.zeros((3, 1), np.float32), np.zeros((3, 2), np.float64), np.zeros((2, 2), np.float32)):
+        with pytest.raises(ValueError, match="total"):
+            layout.encode_rows(3, [batch])
+
+
+@relaxed
 @given(tensors, st.data())
 def test_a_changed_record_is_refused(named: dict[str, np.ndarray], data: st.DataObject) -> None:
     record = bytearray(encode_tensors(named, b"note"))
