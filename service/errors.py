@@ -279,13 +279,15 @@ class StateConflict(TapeheadError):
 class OutcomeUnknown(TapeheadError):
     """The commit began and its outcome is not known; sending the same number again settles it.
 
-    `cause` is "deadline", "cancelled" or "store".
+    `cause` is "deadline", "cancelled" or "store". What was sent without a number is not settled by sending it again.
     """
 
-    def __init__(self, session_id: str, step: int, cause: str) -> None:
+    def __init__(self, session_id: str, step: int, cause: str, *, numbered: bool = True) -> None:
+        advice = "sending it again settles it"
+        if not numbered:
+            advice = f"sent again without a number it might be applied twice: send it with expected_step {step}"
         super().__init__(
-            f"whether step {step} of the session '{session_id}' was committed is not known ({cause}); "
-            "sending it again settles it",
+            f"whether step {step} of the session '{session_id}' was committed is not known ({cause}); {advice}",
             session_id=session_id,
             step=step,
             cause=cause,

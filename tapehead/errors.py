@@ -117,6 +117,22 @@ class InvalidPageToken(InvalidInput):
     reason = "INVALID_PAGE_TOKEN"
 
 
+class SequenceNotFound(InvalidInput):
+    """A sequence of the Open Inference Protocol that was not started; a session by another name."""
+
+    reason = "SEQUENCE_NOT_FOUND"
+
+
+class SequenceExpired(InvalidInput):
+    reason = "SEQUENCE_EXPIRED"
+
+
+class SequenceEnded(InvalidInput):
+    """The sequence was ended, and its session takes no more steps."""
+
+    reason = "SEQUENCE_ENDED"
+
+
 # --- said by the server: what was named does not exist, or is another -------------------------------------------------
 
 
@@ -153,6 +169,18 @@ class Refused(TapeheadError):
 
 class ModelMismatch(Refused):
     reason = "MODEL_MISMATCH"
+
+
+class ModelBroken(Refused):
+    """A bundle cannot be served: metadata `why`. What was served before goes on."""
+
+    reason = "MODEL_BROKEN"
+
+
+class ModelInUse(Refused):
+    """Sessions still need the version: metadata `sessions`, how many."""
+
+    reason = "MODEL_IN_USE"
 
 
 class FingerprintMismatch(Refused):

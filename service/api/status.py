@@ -15,6 +15,8 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from tapehead.v1 import session_service_pb2 as pb
 
 from .. import errors
+from ..hosting.errors import ModelBroken, ModelInUse
+from ..sessions.standing import SequenceNotStarted
 from .errors import HealthNameUnknown
 
 DOMAIN = "tapehead"
@@ -49,11 +51,16 @@ TABLE = (
     Row(errors.UnknownWord, Code.INVALID_ARGUMENT, "UNKNOWN_WORD", in_band=True),
     Row(errors.MalformedMessage, Code.INVALID_ARGUMENT, "MALFORMED_MESSAGE", in_band=True),
     Row(errors.InvalidPageToken, Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
+    Row(SequenceNotStarted, Code.INVALID_ARGUMENT, "SEQUENCE_NOT_FOUND", cause="unknown"),
+    Row(SequenceNotStarted, Code.INVALID_ARGUMENT, "SEQUENCE_EXPIRED", cause="expired"),
+    Row(SequenceNotStarted, Code.INVALID_ARGUMENT, "SEQUENCE_ENDED", cause="ended"),
     Row(errors.SessionNotFound, Code.NOT_FOUND, "SESSION_NOT_FOUND"),
     Row(errors.SessionExpired, Code.NOT_FOUND, "SESSION_EXPIRED"),
     Row(errors.ModelNotFound, Code.NOT_FOUND, "MODEL_NOT_FOUND"),
     Row(HealthNameUnknown, Code.NOT_FOUND, "HEALTH_NAME_UNKNOWN"),
     Row(errors.SessionExists, Code.ALREADY_EXISTS, "SESSION_EXISTS"),
+    Row(ModelBroken, Code.FAILED_PRECONDITION, "MODEL_BROKEN"),
+    Row(ModelInUse, Code.FAILED_PRECONDITION, "MODEL_IN_USE"),
     Row(errors.ModelMismatch, Code.FAILED_PRECONDITION, "MODEL_MISMATCH"),
     Row(errors.FingerprintMismatch, Code.FAILED_PRECONDITION, "FINGERPRINT_MISMATCH"),
     Row(errors.SessionReplaced, Code.FAILED_PRECONDITION, "SESSION_REPLACED"),

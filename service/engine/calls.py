@@ -29,6 +29,7 @@ from ..sessions.identity import check_client_id, check_session_id
 from ..sessions.live import GoAgain, Live, LiveSession
 from ..sessions.messages import Asked, StepAnswer, StepMessage
 from ..sessions.session import Accept, InFlight, Stored, Verdict
+from ..sessions.standing import ENDED, require_open
 from ..sessions.states import state_of
 from ..store.base import Key, Store
 from .commits import LostRace
@@ -59,22 +60,26 @@ class Calls:
         client_id: str,
         *,
         deadline: float | None = None,
+        numbered: bool = True,
     ) -> tuple[StepAnswer, bytes]:
         """Advances a session by one message; returns the answer and the session's incarnation.
 
         `deadline` is in seconds from now. When it passes, or the call is cancelled, before the commit has begun,
         nothing was changed; afterwards the outcome is unknown to the caller, and the step goes its way.
+
+        A message that is not numbered takes the next number there is, whatever it says. A commit of it that was lost
+        was not applied, so it is tried under the number after; one whose outcome is unknown never is.
         """
         check_client_id(client_id, "client_id")
         failpoints.hit("received")
         work: list[StepWork] = []  # the one that is accepted, if any
         try:
             async with asyncio.timeout(deadline):
-                return await self._step(key, incarnation, message, client_id, work)
+                return await self._step(key, incarnation, message, client_id, work, numbered)
         except TimeoutError:
             if not work or work[-1].abandon(GoAgain()):
                 raise DeadlineExceeded(key.session_id, message.first_step) from None
-            raise OutcomeUnknown(key.session_id, message.first_step, "deadline") from None
+            raise OutcomeUnknown(key.session_id, work[-1].span.first_step, "deadline") from None
         except asyncio.CancelledError:
             if work:
                 work[-1].abandon(GoAgain())
@@ -131,15 +136,24 @@ class Calls:
         message: StepMessage,
         client_id: str,
         accepted: list[StepWork],
+        numbered: bool,
     ) -> tuple[StepAnswer, bytes]:
         races = 0
         for _ in range(MAX_ROUNDS):
             live = await self._fetch(key, incarnation)
             try:
-                verdict = await self._verdict(live, message)
+                verdict: Accept | Stored
+                if numbered:
+                    verdict = await self._verdict(live, message)
+                else:
+                    message, verdict = _next(live, message), Accept()
                 if isinstance(verdict, Stored):
                     answer = await self._intake.stored_answer(live, verdict)
                 else:
+                    require_open(key.session_id, live.head)
+                    if live.works and live.works[-1].client_id == ENDED:  # what comes behind the end finds out
+                        await live.wait_settled()
+                        continue
                     if _is_bounded_story(live, message):
                         if live.works:  # a rewind among them may change how long the story is
                             await live.wait_settled()
@@ -151,9 +165,13 @@ class Calls:
                 return answer, live.head.incarnation
             except LostRace:
                 accepted.clear()
-                races += 1
+                races += numbered
                 if races == 2:
                     break
+            except StepGap:
+                if numbered or not accepted:
+                    raise
+                accepted.clear()  # what it was behind has failed, which is no concern of a message without a number
             except GoAgain:
                 accepted.clear()
         raise StateConflict(key.session_id)
@@ -203,6 +221,15 @@ class Calls:
         except asyncio.CancelledError:
             self._intake.withdraw(work)
             raise
+
+
+def _next(live: LiveSession, message: StepMessage) -> StepMessage:
+    """The message under the number after the last accepted one. Raises TooLong, OverCapacity, GoAgain."""
+    if live.is_gone or live.is_opening:
+        raise GoAgain
+    message = message._replace(first_step=live.rules.accepted_step + 1)
+    live.rules.judge(span_of(message))
+    return message
 
 
 def _is_bounded_story(live: LiveSession, message: StepMessage) -> bool:

@@ -32,6 +32,7 @@ from .creation import Creation, Starter
 from .identity import CreateSpec, check_client_id, check_session_id
 from .listing import Filter, Listing, SessionView
 from .live import GoAgain, Live, LiveSession, gone, state_layout
+from .standing import require_open
 from .states import state_of
 from .usage import Usage
 
@@ -128,15 +129,19 @@ class Lifecycle:
         """
         check_session_id(key.session_id)
         async with self._live.door(key):
-            failpoints.hit("delete")
-            outcome = await self._store.delete(key, incarnation)
-            if isinstance(outcome, Lost):
-                raise self._lost(key, outcome)
-            self._usage.ended(key.owner, outcome.head)
-            live = self._live.peek(key)
-            if live is not None:
-                live.drop(gone(key.session_id, None))
-            return outcome.head
+            return await self.delete_inside_door(key, incarnation)
+
+    async def delete_inside_door(self, key: Key, incarnation: bytes | None) -> Head | None:
+        """As `delete`, for a caller that holds the session's door."""
+        failpoints.hit("delete")
+        outcome = await self._store.delete(key, incarnation)
+        if isinstance(outcome, Lost):
+            raise self._lost(key, outcome)
+        self._usage.ended(key.owner, outcome.head)
+        live = self._live.peek(key)
+        if live is not None:
+            live.drop(gone(key.session_id, None))
+        return outcome.head
 
     async def expire(self, limit: int) -> int:
         """Ends at most `limit` sessions that were not used for their time to live; returns how many."""
@@ -204,6 +209,7 @@ class Lifecycle:
     async def _checked_head(self, key: Key, spec: OpenSpec) -> tuple[Head, Model]:
         head = await self._head(key, spec.incarnation)
         model = self._repository.get(head.birth.model_id, head.birth.model_version)
+        require_open(key.session_id, head)
         self._check(key, head, model, spec)
         return head, model
 

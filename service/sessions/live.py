@@ -68,6 +68,10 @@ class PendingWork(Protocol):
         """Its steps."""
 
     @property
+    def client_id(self) -> str:
+        """Who writes it."""
+
+    @property
     def answer(self) -> asyncio.Future[StepAnswer]:
         """Done once it is settled."""
 

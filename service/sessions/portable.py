@@ -49,6 +49,11 @@ class Portable:
         check_session_id(key.session_id)
         if minimum_step < 0:
             raise InvalidField("minimum_step", "0 or more", minimum_step)
+        snapshot = await self.snapshot(key, incarnation, minimum_step)
+        return snapshot.committed_step, await asyncio.to_thread(encode_snapshot, snapshot)
+
+    async def snapshot(self, key: Key, incarnation: bytes | None, minimum_step: int = 0) -> Snapshot:
+        """All that a session is, as of one step. Raises as `export_session` does."""
         for round_left in reversed(range(EXPORT_ROUNDS)):
             record = await self._store.load(key)
             if not isinstance(record, Record):
@@ -60,7 +65,7 @@ class Portable:
                 raise StepGap(minimum_step, head.committed_step + 1)
             snapshot, is_whole = await self._rest_of(key, record)
             if is_whole or not round_left:
-                return head.committed_step, await asyncio.to_thread(encode_snapshot, snapshot)
+                return snapshot
         raise AssertionError("the last round returns")
 
     async def import_session(self, owner: str, spec: ImportSpec, data: bytes) -> SessionView:

@@ -13,6 +13,8 @@ import service.api.errors
 from service import errors
 from service.api.status import TABLE, Row, bounded_facts, is_in_band, row_of, status_of, step_error
 from service.errors import TapeheadError
+from service.hosting.errors import ModelBroken, ModelInUse
+from service.sessions.standing import SequenceNotStarted
 from service.store.redis_fitness import RedisUnfit
 from service.store.volume import DurabilityRefused, StoreHeld
 
@@ -37,6 +39,9 @@ SAMPLES: tuple[TapeheadError, ...] = (
     errors.QuotaExceeded("sessions", 3, retry_after=5.0),
     errors.TokenInvalid("none"),
     errors.RoleRequired("operator", "reading the statistics of the server"),
+    *(SequenceNotStarted("oip/m/1", cause) for cause in ("unknown", "expired", "ended")),
+    ModelBroken("m", 2, "step.onnx: expected another hash"),
+    ModelInUse("m", 1, 3),
     errors.SessionNotFound("s"),
     errors.SessionExpired("s"),
     errors.ModelNotFound("m", 3),
