@@ -209,6 +209,7 @@ def write_tiny_qa(
     version: int = 1,
     allow_unknown: bool = True,
     forget_oldest: bool = True,
+    absorb: bool = False,
 ) -> Path:
     """Writes a question-answering model that really answers `where is mary`, `john` or `daniel`.
 
@@ -216,7 +217,8 @@ def write_tiny_qa(
     that sentence's place, kitchen, garden or office (`QA_ANSWERS`). A person of whom nothing was told gets the place
     of the newest sentence. Memory: `QA_MEMORY_SENTENCES` (8) sentences of up to `QA_SENTENCE_WORDS` (6) words out of
     `QA_WORDS`; state `memory` float32 [8, 6] and `length` int64 [1]. Entries `tell`, `ask` and `answer`, outputs
-    `probabilities` [3] and `attention` [1, sentences], newest last.
+    `probabilities` [3] and `attention` [1, sentences], newest last. With `absorb` it says that its memory takes in any
+    number of sentences and that the columns of its attention are slots.
     """
     question_answering = QuestionAnswering(
         words=QA_WORDS,
@@ -235,6 +237,10 @@ def write_tiny_qa(
         probabilities_output="probabilities",
         attention_output="attention",
     )
+    if absorb:
+        question_answering.story_overflow = QuestionAnswering.STORY_OVERFLOW_ABSORB
+        question_answering.memory_sentences = 0
+        question_answering.attention_columns = QuestionAnswering.ATTENTION_COLUMNS_SLOTS
     manifest = Manifest(
         format=1,
         model_id=model_id,

@@ -9,7 +9,7 @@ import inspect
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +95,25 @@ def to_onnx(graphs: Graphs, entry: Entry) -> onnx.ModelProto:
         )
     assert program is not None  # None only where a file is written
     model = simplify(program.model_proto)
-    graph = model.graph
-    parts: list[Any] = [model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer]
-    for part in parts:  # where in the source it came from: as large as the graph itself
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    graph.ClearField("value_info")
+    model.ClearField("metadata_props")
+    model.ClearField("doc_string")
+    for graph in _with_inner(model.graph):
+        parts: list[Any] = [graph, *graph.node, *graph.input, *graph.output, *graph.initializer]
+        for part in parts:  # where in the source it came from: as large as the graph itself
+            part.ClearField("metadata_props")
+            part.ClearField("doc_string")
+        graph.ClearField("value_info")
     onnx.checker.check_model(model)
     return model
+
+
+def _with_inner(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and those inside its nodes: what a loop repeats."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _with_inner(attribute.g)
 
 
 def compare(graphs: Graphs, files: Mapping[str, bytes]) -> float:

@@ -21,9 +21,10 @@ from tests.service.fakes import OWNER, Server, memory_server, serving
 KEY = Key(OWNER, "s")
 
 
-@pytest.fixture(params=[True, False], ids=["forgets", "refuses"])
+@pytest.fixture(params=["forgets", "refuses", "absorbs"])
 async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Server]:
-    server = memory_server(load_model(write_tiny_qa(tmp_path, forget_oldest=request.param)))
+    options = {"forget_oldest": request.param == "forgets", "absorb": request.param == "absorbs"}
+    server = memory_server(load_model(write_tiny_qa(tmp_path, **options)))
     async with serving(server):
         await server.lifecycle.create(OWNER, CreateSpec("s", "tiny-qa", keep_every=1))
         yield server
@@ -64,7 +65,7 @@ async def test_a_question_may_ask_for_a_step(server: Server) -> None:
         await ask(server, "where is mary", minimum_step=2)
 
 
-@pytest.mark.parametrize("server", [False], indirect=True)
+@pytest.mark.parametrize("server", ["refuses"], indirect=True)
 async def test_a_model_that_does_not_forget_is_told_no_more_than_it_remembers(server: Server) -> None:
     story = ["mary went to the garden"] * QA_MEMORY_SENTENCES
     await tell(server, 1, *story)
@@ -76,12 +77,24 @@ async def test_a_model_that_does_not_forget_is_told_no_more_than_it_remembers(se
     assert text(await ask(server, "where is john")) == "kitchen"
 
 
-@pytest.mark.parametrize("server", [True], indirect=True)
+@pytest.mark.parametrize("server", ["forgets"], indirect=True)
 async def test_a_model_that_forgets_says_how_much_it_was_told(server: Server) -> None:
     story = ["mary went to the garden"] * (QA_MEMORY_SENTENCES + 3)
     await tell(server, 1, *story)
 
     assert (await ask(server, "where is mary")).told == QA_MEMORY_SENTENCES + 3
+
+
+@pytest.mark.parametrize("server", ["absorbs"], indirect=True)
+async def test_a_memory_that_absorbs_is_told_any_number_of_sentences_and_does_not_grow(server: Server) -> None:
+    await tell(server, 1, "mary went to the garden")
+    size = (await server.live.fetch(KEY)).head.state_bytes
+    for step in range(2, 302, 50):
+        await tell(server, step, *["john went to the kitchen", "mary went to the office"] * 25)
+    asked = await ask(server, "where is mary")
+
+    assert (text(asked), asked.told) == ("office", 301)
+    assert (await server.live.fetch(KEY)).head.state_bytes == size
 
 
 async def test_a_question_that_waits_while_its_session_leaves_memory_is_not_answered_from_anothers_slot(

@@ -30,7 +30,8 @@ def changes(address: Tensor, value: Tensor, gate: Tensor) -> Tensor:
     of a write u = g (v - the sum over the earlier ones of (k . k') u') they are one triangular system.
     """
     overlap = gate * (address @ address.transpose(-1, -2))
-    return torch.linalg.solve_triangular(overlap.tril(-1), gate * value, upper=False, unitriangular=True)
+    solved: Tensor = torch.linalg.solve_triangular(overlap.tril(-1), gate * value, upper=False, unitriangular=True)
+    return solved
 
 
 def finder(address: Tensor, changed: Tensor, told: Tensor) -> Find:

@@ -57,9 +57,8 @@ class EntityNetwork(nn.Module):
         deep, linear = memory
         asked = self.deep.encode(question)
         y = self.deep.ask(asked.unsqueeze(1), lambda look: look @ deep).squeeze(1)
-        b = self.linear.ask(
-            self.linear.encode(question).unsqueeze(1), [matrix.__rmatmul__ for matrix in linear.split(1, dim=1)]
-        ).squeeze(1)
+        finds = [linear[:, hop : hop + 1].__rmatmul__ for hop in range(self.linear.hops)]
+        b = self.linear.ask(self.linear.encode(question).unsqueeze(1), finds).squeeze(1)
         return y + self._open(asked) * b
 
     def _open(self, asked: Tensor) -> Tensor:
@@ -82,8 +81,9 @@ class EntityNetwork(nn.Module):
         """Scores b [B, Q, answers] of the linear memory alone; arguments as in `parts`."""
         vectors = self.linear.encode(sentences)
         told = (torch.arange(story.shape[1], device=after.device) < after.unsqueeze(-1)).unsqueeze(1)
-        written = zip(*(part.split(1, dim=1) for part in self.linear.tell_all(vectors[story])), strict=True)
-        return self.linear.ask(vectors[questions], [finder(address, changed, told) for address, changed in written])
+        address, changed = self.linear.tell_all(vectors[story])
+        each = (slice(hop, hop + 1) for hop in range(self.linear.hops))
+        return self.linear.ask(vectors[questions], [finder(address[:, one], changed[:, one], told) for one in each])
 
     def forward(self, sentences: Tensor, story: Tensor, questions: Tensor, after: Tensor) -> Tensor:
         """Scores [B, Q, answers]; arguments as in `parts`."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..config import Config
 from ..errors import TrainingError
 from ..experiment import Experiment
 from .babi_entity import EntityExperiment
 from .babi_joint import JointExperiment
 from .babi_memory import MemoryExperiment
+from .babi_reader import ReaderExperiment
 
-KINDS: dict[str, type[JointExperiment] | type[MemoryExperiment] | type[EntityExperiment]] = {
+KINDS: dict[str, Callable[[Config], Experiment]] = {
     "joint": JointExperiment,
     "memory": MemoryExperiment,
     "entity": EntityExperiment,
+    "reader": ReaderExperiment,
 }
 
 

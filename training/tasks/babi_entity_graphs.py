@@ -132,7 +132,7 @@ def checks(words: int, seed: int = 7) -> list[list[Call]]:
     """Random words: stories of many lengths, and a question before anything was told."""
     random = np.random.default_rng(seed)
     runs: list[list[Call]] = [[("ask", {"question": random.integers(1, words, SENTENCE_WORDS)})]]
-    for sentences in (1, 2, 19, 60, 250):
+    for sentences in (1, 2, 19, 60, 150):
         story = random.integers(0, words, (sentences, SENTENCE_WORDS))
         runs.append(calls(story, random.integers(1, words, SENTENCE_WORDS)))
     return runs
