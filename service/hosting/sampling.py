@@ -30,16 +30,25 @@ class Sampler:
         if self._model.kind == "question_answering":
             longest = self._model.manifest.question_answering.memory_sentences or _LONG_STORY
             return tuple(sorted({1, 2, longest}))
-        return _UNKNOWN_LENGTHS
+        return self._probed_lengths(entry) or _UNKNOWN_LENGTHS
+
+    def _probed_lengths(self, entry: EntrySpec) -> tuple[int, ...]:
+        """Returns the lengths that probes give to open axes of an entry's inputs: a graph may run with no others."""
+        shapes = {tensor.name: tensor.shape for tensor in entry.inputs}
+        calls = [call for probe in self._model.manifest.probes for call in probe.calls]
+        other = "step" if entry.name == CHUNK else entry.name  # of a chunk: what its single steps are given
+        given = [tensor for call in calls if call.entry == other for tensor in call.inputs if tensor.name in shapes]
+        pairs = [pair for tensor in given for pair in zip(tensor.shape, shapes[tensor.name], strict=True)]
+        return tuple(sorted({length for length, declared in pairs if declared == -1}))
 
     def inputs(self, entry: EntrySpec, rows: int, length: int) -> Arrays:
         """Returns inputs like real ones, batch first; `length` is that of open axes, or of a chunk in steps."""
-        values = {t.name: self._values(entry, t, _shape(entry, t, rows, length)) for t in entry.inputs}
+        values = {t.name: self._values(entry, t, self._shape(entry, t, rows, length)) for t in entry.inputs}
         return values | self._constant_rows(entry, rows)
 
     def extreme_inputs(self, entry: EntrySpec, rows: int, length: int) -> Arrays:
         """Returns inputs of the largest, smallest and least finite values that the entry can be given."""
-        extremes = {t.name: self._extremes(entry, t, _shape(entry, t, rows, length)) for t in entry.inputs}
+        extremes = {t.name: self._extremes(entry, t, self._shape(entry, t, rows, length)) for t in entry.inputs}
         return extremes | self._constant_rows(entry, rows)
 
     def _constant_rows(self, entry: EntrySpec, rows: int) -> Arrays:
@@ -74,10 +83,10 @@ class Sampler:
         steps = EVOLVED_STEPS + 5
         if self._model.kind == "question_answering":  # past the point where the first sentences are forgotten
             steps = max(steps, min(self._model.manifest.question_answering.memory_sentences, 100) + 5)
-        state = self._first_state()
+        length, state = self.lengths(entry)[0], self._first_state()
         history = [state]
         for _ in range(steps):
-            _, state = self._model.runner.run(entry.name, self.inputs(entry, 1, 1), state, ())
+            _, state = self._model.runner.run(entry.name, self.inputs(entry, 1, length), state, ())
             if any(tensor.too_long(state[tensor.name].shape[1:]) for tensor in self._model.state):
                 break
             history.append(state)
@@ -87,8 +96,13 @@ class Sampler:
         """The state of one new session, batch first."""
         state = {name: array[np.newaxis] for name, array in self._model.initial_state.items()}
         if start := self._model.entries.get("start"):
-            state |= self._model.runner.run(start.name, self.inputs(start, 1, 1), {}, ())[1]
+            state |= self._model.runner.run(start.name, self.inputs(start, 1, self.lengths(start)[0]), {}, ())[1]
         return state
+
+    def _shape(self, entry: EntrySpec, tensor: TensorSpec, rows: int, length: int) -> tuple[int, ...]:
+        if entry.name == CHUNK:
+            return (rows, length, *_fill(tensor.shape, self.lengths(entry)[-1]))
+        return (rows, *_fill(tensor.shape, length))
 
     def _values(self, entry: EntrySpec, tensor: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
         if self._model.kind == "question_answering":
@@ -126,12 +140,6 @@ class Sampler:
             if (name, tensor.name) in self._seen:
                 return self._seen[name, tensor.name]
         return np.zeros(1, tensor.dtype)
-
-
-def _shape(entry: EntrySpec, tensor: TensorSpec, rows: int, length: int) -> tuple[int, ...]:
-    if entry.name == CHUNK:
-        return (rows, length, *_fill(tensor.shape, _UNKNOWN_LENGTHS[-1]))
-    return (rows, *_fill(tensor.shape, length))
 
 
 def _probed_constants(model: Model) -> Arrays:

@@ -47,7 +47,7 @@ def write_bundle(
     graphs = {entry.file: _take(files, entry.file) for entry in complete.entries}
     for file, data in graphs.items():
         check_graph(data, where=file, manifest=complete, file=file)
-    run, initial = open_graphs(complete, graphs), _initial_state(complete, files)
+    run, initial = open_graphs(complete, graphs), first_state(complete, files)
     complete.probes.extend(_record(complete, run, initial, calls, tolerance) for calls in probe_calls)
     check_manifest(complete)
 
@@ -78,7 +78,8 @@ def _record(manifest: Manifest, run: Run, initial: Arrays, calls: ProbeCalls, to
     return probe
 
 
-def _initial_state(manifest: Manifest, files: Mapping[str, bytes]) -> Arrays:
+def first_state(manifest: Manifest, files: Mapping[str, bytes]) -> Arrays:
+    """Returns the state of a new session, without batch axis, before its files are written; raises BundleError."""
     state = {}
     for tensor in whole_state(manifest):
         dtype, shape = dtype_of(tensor.dtype), first_shape(tensor)

@@ -59,7 +59,7 @@ def _check_entry(
     read = [port for port in state if port.name in inputs]
     carries = any(tensor.HasField("carry") for tensor in entry.inputs)
     if entry.reads_state and not read and not carries:
-        raise BundleError(f"{where}: {_statelessness(graph)}; expected one of {[port.name for port in state]}")
+        raise BundleError(f"{where}: {statelessness(graph)}; expected one of {[port.name for port in state]}")
     for port in [*wanted, *read]:
         _check_port(port, inputs, "input")
     for port in given:
@@ -105,7 +105,8 @@ def _datatype(elem_type: int) -> DataType | None:
         return None
 
 
-def _statelessness(graph: onnx.GraphProto) -> str:
+def statelessness(graph: onnx.GraphProto) -> str:
+    """Says why a graph without a state input is no model that remembers."""
     recurrent = sorted({node.op_type for node in graph.node if node.op_type in _RECURRENT})
     if recurrent:
         return f"the graph has {', '.join(recurrent)} but no state input, so every call starts anew"

@@ -15,10 +15,10 @@ from tapehead.bundle.graph import check_graph, is_random
 from tapehead.bundle.manifest import find_entry, initial_state, read_manifest
 from tapehead.bundle.ports import Plan, whole_state
 from tapehead.bundle.tensors import dtype_of, to_array
-from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, Probe, StateTensor
+from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, Probe, StateTensor
 
 Arrays = dict[str, np.ndarray]
-# (entry, inputs, state) -> (outputs, next state); no array has a batch axis.
+# (entry, inputs, state) -> (outputs, next state); no array has a batch axis, unless rows are spoken of.
 Run = Callable[[str, Arrays, Arrays], tuple[Arrays, Arrays]]
 
 
@@ -81,11 +81,28 @@ def _difference(where: str, expected: np.ndarray, got: np.ndarray, tolerance: fl
 
 def open_graphs(manifest: Manifest, graphs: Mapping[str, bytes]) -> Run:
     """Opens checked graphs with onnxruntime, one thread each, and returns how to run one row through an entry."""
+    run_rows = open_rows(manifest, graphs)
+
+    def run(name: str, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+        entry = find_entry(manifest, name)
+        if entry is None:
+            raise BundleError(f"the bundle has no entry {name!r}")
+        rows = {tensor.name: _one_row(tensor, inputs) for tensor in entry.inputs}
+        kept = {t.name: _one_row(t, state) for t in whole_state(manifest)} if entry.reads_state else {}
+        outputs, next_state = run_rows(name, rows, kept)
+        check_next_state(manifest, name, next_state)
+        return _only_row(outputs), _only_row(next_state)
+
+    return run
+
+
+def open_rows(manifest: Manifest, graphs: Mapping[str, bytes]) -> Run:
+    """As `open_graphs`, for arrays that have rows along axis 0."""
     from tapehead.bundle.runtime import onnxruntime  # here alone: reading a manifest needs no runtime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # what is wrong is raised; warnings are not for whoever reads our output
+    options.log_severity_level = 4  # what is wrong is raised, and told once
     sessions: dict[str, Any] = {}
     for file, data in graphs.items():
         try:
@@ -97,21 +114,15 @@ def open_graphs(manifest: Manifest, graphs: Mapping[str, bytes]) -> Run:
         entry = find_entry(manifest, name)
         if entry is None:
             raise BundleError(f"the bundle has no entry {name!r}")
-        return _run_one(sessions[entry.file], manifest, entry, inputs, state)
+        session = sessions[entry.file]
+        plan = Plan.of(manifest, entry, {value.name for value in session.get_inputs()})
+        try:
+            outputs, next_state = plan.run(session.run, inputs, state, tuple(plan.outputs))
+        except Exception as error:  # as above
+            raise BundleError(f"entry {name!r}: onnxruntime cannot run it: {error}") from error
+        return outputs, next_state
 
     return run
-
-
-def _run_one(session: Any, manifest: Manifest, entry: Entry, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
-    plan = Plan.of(manifest, entry, {value.name for value in session.get_inputs()})
-    rows = {tensor.name: _one_row(tensor, inputs) for tensor in entry.inputs}
-    kept = {tensor.name: _one_row(tensor, state) for tensor in whole_state(manifest)} if entry.reads_state else {}
-    try:
-        outputs, next_state = plan.run(session.run, rows, kept, tuple(plan.outputs))
-    except Exception as error:  # as above
-        raise BundleError(f"entry {entry.name!r}: onnxruntime cannot run it: {error}") from error
-    check_next_state(manifest, entry.name, next_state)
-    return _only_row(outputs), _only_row(next_state)
 
 
 def check_next_state(manifest: Manifest, entry: str, next_state: Mapping[str, np.ndarray]) -> None:

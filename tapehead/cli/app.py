@@ -9,13 +9,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tapehead.cli import ask, models, server, sessions, states, stream, travels
+from tapehead.cli import ask, bundle, models, server, sessions, states, stream, travels
 from tapehead.cli.options import AccessOptions, access
 from tapehead.errors import TapeheadError
 
 app = typer.Typer(
     name="tapehead",
-    help="Ask questions about stories, stream into models that remember, look at sessions and models.",
+    help="Ask questions about stories, stream into models that remember, look at sessions and models, make bundles.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -33,6 +33,7 @@ sessions.app.command("export")(travels.export_session)
 sessions.app.command("import")(travels.import_session)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(models.app, name="models")
+app.add_typer(bundle.app, name="bundle")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,60 @@
+"""What people say of a graph beside what it says itself. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tapehead.bundle.errors import BundleError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What is known of a graph. Names are the graph's; * and ? in one stand for any part of it."""
+
+    states: Mapping[str, str] = field(default_factory=dict)  # input -> output
+    not_states: frozenset[str] = frozenset()
+    constants: frozenset[str] = frozenset()  # given once a session
+    batch_axes: Mapping[str, int] = field(default_factory=dict)  # -1: none
+    step_axes: Mapping[str, int | None] = field(default_factory=dict)  # None: its axis of time is within one step
+    maxima: Mapping[str, int] = field(default_factory=dict)  # of the axes of a state that grow
+    lengths: Mapping[str, int] = field(default_factory=dict)  # of the axes of an input that are of any length
+    carries: Mapping[str, int] = field(default_factory=dict)  # how much of an input is put in front of the next one
+
+    def check(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Raises BundleError where a choice names nothing of the graph, such as one that is misspelt."""
+        every = [*inputs, *outputs]
+        for what, names, known in (
+            ("not-state", self.not_states, inputs),
+            ("constant", self.constants, inputs),
+            ("batch-axis", self.batch_axes, every),
+            ("step-axis", self.step_axes, every),
+            ("maximum", self.maxima, inputs),
+            ("length", self.lengths, inputs),
+            ("carry", self.carries, inputs),
+        ):
+            for pattern in names:
+                if not any(matches((pattern,), name) for name in known):
+                    raise BundleError(f"--{what} {pattern}: expected one of {', '.join(known)}")
+        for what, lengths in (("maximum", self.maxima), ("length", self.lengths), ("carry", self.carries)):
+            for name, length in lengths.items():
+                if length < 1:
+                    raise BundleError(f"--{what} {name}: expected 1 or more, got {length}")
+
+
+def choice(choices: Mapping[str, T], name: str) -> T | None:
+    """Returns what was chosen for a name; None if nothing, or if that was it."""
+    return next((one for pattern, one in choices.items() if matches((pattern,), name)), None)
+
+
+def is_told(choices: Mapping[str, object], name: str) -> bool:
+    """Whether anything was chosen for a name."""
+    return matches(choices, name)
+
+
+def matches(patterns: Collection[str], name: str) -> bool:
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
