@@ -34,8 +34,9 @@ class StepCodec:
     def decode(self, step: pb.StepRequest | pb.StreamStep) -> StepMessage:
         """Returns the step as the engine takes it. Raises one of the InvalidInput errors."""
         first_step = step_number(step.step)
-        if step.acknowledged_step < 0:
-            raise InvalidField("acknowledged_step", "0 or more", step.acknowledged_step)
+        acknowledged_step = step.acknowledged_step
+        if acknowledged_step < 0:
+            raise InvalidField("acknowledged_step", "0 or more", acknowledged_step)
         step_count = step.step_count
         arrays = decode_inputs(self._entry, step.inputs, step_count)
         asked, wanted, size = self._asked, self._wanted, self._step_bytes
@@ -47,14 +48,14 @@ class StepCodec:
             what = "bytes of the answer: ask for fewer steps at once, or fewer outputs"
             raise TooLong(what, ANSWER_BYTES, size * max(1, step_count))
         return StepMessage(
-            first_step=first_step,
-            step_count=step_count,
-            inputs=arrays if step_count else {name: array[np.newaxis] for name, array in arrays.items()},
-            outputs=wanted,
-            input_hash=step_hash(step_count, arrays, asked),  # as it was sent, so that the client can compute it
-            acknowledged_step=step.acknowledged_step,
-            as_lists=wants_lists(step.inputs),
-            entry=ENTRY,
+            first_step,
+            step_count,
+            arrays if step_count else {name: array[np.newaxis] for name, array in arrays.items()},
+            wanted,
+            step_hash(step_count, arrays, asked),  # as it was sent, so that the client can compute it
+            acknowledged_step,
+            wants_lists(step.inputs),
+            ENTRY,
         )
 
     def _bytes_of(self, wanted: tuple[str, ...]) -> int:

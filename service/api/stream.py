@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tapehead.v1 import session_service_pb2 as pb
 
@@ -49,8 +49,7 @@ class StreamObserver(Protocol):
         """A step failed in-band, with this reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A step that was submitted; its answer will come."""
 
     step: int

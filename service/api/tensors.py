@@ -110,7 +110,7 @@ def _decode(tensor: Tensor, spec: TensorSpec, step_count: int) -> np.ndarray:
     if shape != expected and not _fits(shape, expected):
         raise ShapeMismatch(spec.name, _text(expected), list(shape))
     elements = _elements(tensor, spec, math.prod(shape))
-    array = elements.reshape(shape)
+    array = elements if len(shape) == 1 else elements.reshape(shape)
     if spec.reject_non_finite and array.dtype.kind == "f" and not _are_finite(elements):
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise NonFiniteInput(spec.name, index, float(array[index]))
@@ -141,6 +141,8 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
 
 def _elements(tensor: Tensor, spec: TensorSpec, count: int) -> np.ndarray:
     """Returns the elements in one dimension, whichever of the three kinds holds them."""
+    if raw := tensor.raw:  # the usual kind
+        return _from_bytes(raw, spec, count)
     match tensor.WhichOneof("content"):
         case "raw":
             return _from_bytes(tensor.raw, spec, count)

@@ -39,6 +39,8 @@ def admit(waiting: int, steps: int, steps_per_second: float, limits: Limits, sha
         raise TooLong("steps of a chunk, which must fit the line of this server", limits.waiting_steps, steps)
     if share is not None and 0 < share.quota < steps:
         raise TooLong("steps of a chunk, which must fit the owner's quota", share.quota, steps)
+    if share is None and waiting + steps <= limits.waiting_steps:
+        return
     wait = waiting / 2 / steps_per_second if steps_per_second > 0 else UNMEASURED_RETRY
     retry_after = min(max(wait, SHORTEST_RETRY), LONGEST_RETRY)
     if share is not None and 0 < share.quota < share.waiting + steps:

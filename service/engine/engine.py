@@ -186,13 +186,12 @@ class Engine:
         if next_state and steps:
             states = next_state if len(rows) == len(batch) else {name: a[rows] for name, a in next_state.items()}
             self.pool_of(model).unstack([self._backlog.scratch_of(work) for work in steps], states)
+        if batch[0].run_steps == 1:
+            outputs = {name: array[:, np.newaxis] for name, array in outputs.items()}
         finished = []
         for row in rows:
             work = batch[row]
-            if work.run_steps == 1:
-                work.collect({name: array[row : row + 1] for name, array in outputs.items()}, seconds)
-            else:
-                work.collect({name: array[row] for name, array in outputs.items()}, seconds)
+            work.collect({name: array[row] for name, array in outputs.items()}, seconds)
             if not work.is_complete:
                 self._backlog.schedule(work)
             elif isinstance(work, StepWork):

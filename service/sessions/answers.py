@@ -14,23 +14,21 @@ _WITHOUT_AXIS = 1
 
 def encode_answer(message: StepMessage, outputs: Arrays) -> Answer:
     """The stored form of a message's outputs, each with a leading time axis."""
-    flags = 0 if message.step_count else _WITHOUT_AXIS
-    note = _ASKED.pack(flags, message.as_lists) + message.note
-    payload = encode_tensors(outputs, note)
-    return Answer(message.first_step, message.length, message.input_hash, payload)
+    note = _ASKED.pack(0 if message.step_count else _WITHOUT_AXIS, message.as_lists) + message.note
+    return Answer(message.first_step, message.length, message.input_hash, encode_tensors(outputs, note))
 
 
 def fresh_answer(message: StepMessage, outputs: Arrays, *, committed_step: int) -> StepAnswer:
     """The answer that has just been committed; equal to what `decode_answer` will give, but for `replayed`."""
     return StepAnswer(
-        first_step=message.first_step,
-        step_count=message.step_count,
-        outputs=outputs if message.step_count else _without_axis(outputs),
-        input_hash=message.input_hash,
-        committed_step=committed_step,
-        replayed=False,
-        as_lists=message.as_lists,
-        note=message.note,
+        message.first_step,
+        message.step_count,
+        outputs if message.step_count else _without_axis(outputs),
+        message.input_hash,
+        committed_step,
+        False,
+        message.as_lists,
+        message.note,
     )
 
 

@@ -105,8 +105,7 @@ def _plan_to_read(description: bytes) -> _Plan:
 def _write(magic: bytes, plan: _Plan, arrays: Sequence[Array], note: bytes) -> bytes:
     parts = [_HEADER.pack(magic, VERSION, 0, plan.description_size, len(note)), plan.description]
     for array, padding in zip(arrays, plan.paddings, strict=True):
-        parts.append(array.tobytes())  # row-major, whatever its strides
-        parts.append(padding)
+        parts += array.tobytes(), padding  # row-major, whatever its strides
     parts.append(note)
     record = b"".join(parts)
     return record + _CHECKSUM.pack(crc32c(record))
@@ -224,10 +223,7 @@ class OpenStateLayout:
 def encode_tensors(arrays: Mapping[str, Array], note: bytes = b"") -> bytes:
     """Writes named tensors, in the mapping's order, and a note that is the caller's own business."""
     plan = _plan_to_write(tuple([(name, array.dtype, array.shape) for name, array in arrays.items()]))
-    ordered = [
-        array if array.dtype == dtype else array.astype(dtype)  # big-endian
-        for (_, dtype, _), array in zip(plan.fields, arrays.values(), strict=True)
-    ]
+    ordered = [array if array.dtype.isnative else array.astype(DTYPES[array.dtype.name]) for array in arrays.values()]
     return _write(TENSORS_MAGIC, plan, ordered, note)
 
 
