@@ -143,14 +143,14 @@ def _choices(
     from tapehead.bundle.choices import Choices
 
     return Choices(
-        states=_pairs(state, "--state", str, "an output"),
+        states=_pairs(state, "--state", str, "OUTPUT"),
         not_states=frozenset(not_state or ()),
         constants=frozenset(values),
-        batch_axes=_pairs(batch_axis, "--batch-axis", int, "a whole number"),
-        step_axes=_pairs(step_axis, "--step-axis", _axis, "a whole number or 'none'"),
-        maxima=_pairs(maximum, "--maximum", int, "a whole number"),
-        lengths=_pairs(length, "--length", int, "a whole number"),
-        carries=_pairs(carry, "--carry", int, "a whole number"),
+        batch_axes=_pairs(batch_axis, "--batch-axis", int, "NUMBER"),
+        step_axes=_pairs(step_axis, "--step-axis", _axis, "AXIS, or none"),
+        maxima=_pairs(maximum, "--maximum", int, "NUMBER"),
+        lengths=_pairs(length, "--length", int, "NUMBER"),
+        carries=_pairs(carry, "--carry", int, "NUMBER"),
     )
 
 
@@ -167,7 +167,7 @@ def _pairs(given: Sequence[str] | None, option: str, read: Callable[[str], T], e
                 raise ValueError
             pairs[name] = read(text)
         except ValueError:
-            raise typer.BadParameter(f"{option} {pair}: expected NAME={expected.upper()}"[:200]) from None
+            raise typer.BadParameter(f"{option} {pair}: expected NAME={expected}") from None
     return pairs
 
 
