@@ -39,7 +39,12 @@ class Finding:
 
 
 def check_models(settings: Settings) -> Finding:
-    folder = settings.models.absolute()
+    for file in settings.model:
+        if not file.is_file():
+            return Finding("models", "failure", f"--model: expected an ONNX file, got {file}, which is none")
+    if settings.models_folder is None:
+        return Finding("models", "ok", f"{len(settings.model)} ONNX file(s) and no folder of bundles")
+    folder = settings.models_folder.absolute()
     if not folder.is_dir():
         return Finding("models", "failure", f"--models: expected a folder of bundles, got {folder}, which is none")
     count = sum(1 for _ in folder.glob("*/*/manifest.json"))

@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from tapehead.bundle import BundleError
+
 from . import failpoints
 from .api.edge import OWN_SERVICES, Edge, EdgeLimits, Services
 from .api.health import MODEL_PREFIX, Health
@@ -31,14 +33,15 @@ from .engine.calls import Calls
 from .engine.engine import Engine
 from .errors import TapeheadError
 from .greeting import Addresses, first_lines
-from .hosting.repository import Repository
+from .hosting.lone import adopt_files
+from .hosting.repository import Repository, find_bundles
 from .preflight import findings
 from .sessions.lifecycle import Lifecycle
 from .sessions.live import Live
 from .sessions.owners import InvalidTokens, Owners, Quota
 from .sessions.portable import Portable
 from .sessions.usage import Usage
-from .settings import Settings, split_address
+from .settings import Settings, split_address, state_folder
 from .store.base import Store
 from .store.lmdb import LmdbStore
 from .store.memory import MemoryStore
@@ -167,13 +170,12 @@ class Server:
 
     async def _load_models(self) -> Repository:
         settings = self.settings
-        repository = await asyncio.to_thread(
-            Repository.load, settings.models, max_batch=settings.max_batch, cache_folder=_cache_folder()
-        )
+        repository = await asyncio.to_thread(_load, settings)
         for name, reason in repository.broken.items():
             log.warning("bundle %s is not served: %s", name, reason)
         if not repository.models():
-            raise CannotStart(f"--models: no bundle of {settings.models} can be served: {_first(repository.broken)}")
+            place = settings.models_folder or ", ".join(map(str, settings.model))
+            raise CannotStart(f"--models: no bundle of {place} can be served: {_first(repository.broken)}")
         self._metrics.set_models(
             {
                 "model": model.model_id,
@@ -296,6 +298,16 @@ def _components() -> dict[str, str]:
 
 
 def _cache_folder() -> Path:
+def _load(settings: Settings) -> Repository:
+    folder = settings.models_folder
+    taken = {bundle.parent.name for bundle in find_bundles(folder)} if folder else set()
+    try:
+        lone = adopt_files(settings.model, state_folder() / "models", taken)
+    except BundleError as error:
+        raise CannotStart(f"--model: {error}") from None
+    return Repository.load(folder, also=lone, max_batch=settings.max_batch, cache_folder=_cache_folder())
+
+
     """Where verdicts of self-checks are remembered; losing it costs time alone."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapehead"
 

@@ -35,10 +35,14 @@ class InvalidSettings(ValueError):
     """The settings cannot be used; the message is one sentence that names the setting, what was expected and given."""
 
 
+def state_folder() -> Path:
+    """Returns where this user's programs keep what they go on from."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tapehead"
+
+
 def default_store() -> str:
     """Returns the store of a user who named none."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return f"lmdb:{Path(state) / 'tapehead' / 'sessions'}"
+    return f"lmdb:{state_folder() / 'sessions'}"
 
 
 class Settings(BaseSettings):
@@ -68,6 +72,11 @@ class Settings(BaseSettings):
         None, description="who signs for clients, in PEM: every client then has to show a certificate, which names it"
     )
     models: Path = Field(Path("models"), description="the folder of bundles")
+    model: list[Path] = Field(
+        default_factory=list,
+        description="an ONNX file to serve, of which a bundle is made; may be repeated; beside the folder of bundles "
+        "only where that is named too",
+    )
     store: str = Field(
         default_factory=default_store,
         description="where sessions are kept: lmdb:FOLDER, redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix://PATH or "
@@ -181,6 +190,11 @@ class Settings(BaseSettings):
         return Path(place).expanduser().absolute() if kind == "lmdb" else None
 
     @property
+    @property
+    def models_folder(self) -> Path | None:
+        """The folder of bundles; None where ONNX files were named and no folder was."""
+        return self.models if "models" in self.model_fields_set or not self.model else None
+
     def store_url(self) -> str | None:
         """Where a Redis is, with its password if it has one; None for other stores."""
         return self.store if self.store.partition(":")[0] in SCHEMES else None
@@ -311,3 +325,5 @@ _BOUNDS = {"Gt": "above", "Ge": "of at least", "Le": "at most"}
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))

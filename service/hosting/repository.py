@@ -51,13 +51,20 @@ class Repository:
         self.broken = broken or {}  # "<model_id>/<version>" of bundles that cannot be served -> why
 
     @classmethod
-    def load(cls, folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder: Path | None = None) -> Repository:
-        """Loads every bundle `folder/<model_id>/<version>/`. One that cannot be loaded is kept in `broken` with the
-        reason and stops none of the others. Takes up to a few seconds a model, much less where `cache_folder`
-        remembers the self-check of this fingerprint.
+    def load(
+        cls,
+        folder: Path | None,
+        *,
+        also: Iterable[Path] = (),
+        max_batch: int = DEFAULT_MAX_BATCH,
+        cache_folder: Path | None = None,
+    ) -> Repository:
+        """Loads every bundle `folder/<model_id>/<version>/`, and those of `also`. One that cannot be loaded is kept in
+        `broken` with the reason and stops none of the others. Takes up to a few seconds a model, much less where
+        `cache_folder` remembers the self-check of this fingerprint.
         """
         models, broken = [], {}
-        for bundle in find_bundles(folder):
+        for bundle in [*(find_bundles(folder) if folder else ()), *also]:
             name = f"{bundle.parent.name}/{bundle.name}"
             try:
                 models.append(load_model(bundle, max_batch=max_batch, cache_folder=cache_folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -79,6 +80,11 @@ def to_bytes(model: onnx.ModelProto, place: Path) -> bytes:
         raise BundleError(f"{place}: with its weights inside it is larger than an ONNX file may be: {error}") from None
 
 
+def revision_of(model: onnx.ModelProto, place: Path) -> str:
+    """Returns what a bundle's provenance says of the file that it was made of, weights included."""
+    return f"sha256:{hashlib.sha256(to_bytes(model, place)).hexdigest()}"
+
+
 def inspect(place: Path, choices: Choices, values: Mapping[str, object]) -> Adopted:
     """Returns what `adopt` would write, without probes, and runs it where nothing is in doubt. Writes nothing."""
     model = load_whole(place)
@@ -125,6 +131,7 @@ def adopt(
         if manifest.kind != ModelKind.MODEL_KIND_SEQUENCE:
             raise BundleError(f"{form}: expected MODEL_KIND_SEQUENCE; others need probes that only their maker knows")
     files = _files(manifest, model, place)
+    manifest.provenance.revision = manifest.provenance.revision or revision_of(model, place)
     trial = try_manifest(manifest, files, _constants(manifest, values))
     notes = (*trial.notes, *notes)
     if _declare_shapes(model, manifest):
