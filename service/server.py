@@ -268,6 +268,16 @@ class Server:
         await edge.stop()
 
 
+def _load(settings: Settings) -> Repository:
+    folder = settings.models_folder
+    taken = {bundle.parent.name for bundle in find_bundles(folder)} if folder else set()
+    try:
+        lone = adopt_files(settings.model, state_folder() / "models", taken)
+    except BundleError as error:
+        raise CannotStart(f"--model: {error}") from None
+    return Repository.load(folder, also=lone, max_batch=settings.max_batch, cache_folder=_cache_folder())
+
+
 async def _open_store(settings: Settings, clock: Clock) -> Store:
     folder = settings.store_folder
     if url := settings.store_url:
@@ -298,16 +308,6 @@ def _components() -> dict[str, str]:
 
 
 def _cache_folder() -> Path:
-def _load(settings: Settings) -> Repository:
-    folder = settings.models_folder
-    taken = {bundle.parent.name for bundle in find_bundles(folder)} if folder else set()
-    try:
-        lone = adopt_files(settings.model, state_folder() / "models", taken)
-    except BundleError as error:
-        raise CannotStart(f"--model: {error}") from None
-    return Repository.load(folder, also=lone, max_batch=settings.max_batch, cache_folder=_cache_folder())
-
-
     """Where verdicts of self-checks are remembered; losing it costs time alone."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapehead"
 
