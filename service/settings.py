@@ -184,17 +184,17 @@ class Settings(BaseSettings):
         return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     @property
+    def models_folder(self) -> Path | None:
+        """The folder of bundles; None where ONNX files were named and no folder was."""
+        return self.models if "models" in self.model_fields_set or not self.model else None
+
+    @property
     def store_folder(self) -> Path | None:
         """Where an LMDB store lies; None for one in memory."""
         kind, _, place = self.store.partition(":")
         return Path(place).expanduser().absolute() if kind == "lmdb" else None
 
     @property
-    @property
-    def models_folder(self) -> Path | None:
-        """The folder of bundles; None where ONNX files were named and no folder was."""
-        return self.models if "models" in self.model_fields_set or not self.model else None
-
     def store_url(self) -> str | None:
         """Where a Redis is, with its password if it has one; None for other stores."""
         return self.store if self.store.partition(":")[0] in SCHEMES else None
@@ -324,6 +324,6 @@ _BOUNDS = {"Gt": "above", "Ge": "of at least", "Le": "at most"}
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    return "" if value is None else str(value)
