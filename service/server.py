@@ -17,6 +17,9 @@ from tapehead.bundle import BundleError
 from . import failpoints
 from .api.edge import OWN_SERVICES, Edge, EdgeLimits, Services
 from .api.health import MODEL_PREFIX, Health
+from .api.inference.infer import Inference
+from .api.inference.service import InferenceService
+from .api.inference.statistics import Statistics
 from .api.interceptors.draining import Drain
 from .api.models import ModelService
 from .api.questions import QuestionService
@@ -40,6 +43,7 @@ from .sessions.lifecycle import Lifecycle
 from .sessions.live import Live
 from .sessions.owners import InvalidTokens, Owners, Quota
 from .sessions.portable import Portable
+from .sessions.sequences import Sequences
 from .sessions.usage import Usage
 from .settings import Settings, split_address, state_folder
 from .store.base import Store
@@ -56,6 +60,7 @@ log = logging.getLogger("tapehead.server")
 WATCH_SECONDS = 5.0  # between looks at the heads of attached sessions: how long a ghost may believe to be the writer
 EXPIRE_SECONDS = 60.0
 SETTLE_SECONDS = 10.0  # at the end, for the commits in flight
+ENDED_SECONDS = 5.0  # between looks for sequences that were ended long enough ago
 EXPIRE_AT_ONCE = 1000  # sessions
 GAUGE_SECONDS = 0.5
 TOKENS_SECONDS = 1.0  # between looks at the tokens file: how long a token that was taken out still opens
@@ -197,11 +202,36 @@ class Server:
         text_limits = TextLimits(settings.max_story_sentences, settings.max_text_bytes)
         portable = Portable(self.store, self.repository, lifecycle.creation)
         transfers = Transfers(portable, max_import_bytes=settings.max_import_bytes)
+        sequences = Sequences(
+            self.store,
+            live,
+            lifecycle,
+            portable,
+            self._clock,
+            refuse_restart=settings.oip_start == "refuse",
+            replaced=self._metrics.sequence_replaced,
+        )
+        self._keep_running("sequences", _end_sequences(sequences))
+        questions, statistics = (
+            QuestionService(calls, self.repository.get, text_limits),
+            Statistics(self._metrics.tally_of),
+        )
+        facts = self._facts()
         services = Services(
             SessionService(lifecycle, calls, streams, transfers),
-            QuestionService(calls, self.repository.get, text_limits),
+            questions,
             ModelService(self.repository),
-            ServerService(self._facts(), lambda: _statistics(engine, live)),
+            ServerService(facts, lambda: _statistics(engine, live)),
+            InferenceService(
+                Inference(calls, lifecycle, sequences, questions, self.repository.get, statistics),
+                self.repository,
+                statistics,
+                drain,
+                self._owners,
+                version=facts.version,
+                ttl=settings.ttl,
+                max_streams=settings.max_streams,
+            ),
             health,
         )
         # gRPC's own bound is for each connection, and makes calls wait in silence: it lies above all of ours.
@@ -327,6 +357,20 @@ async def _every(seconds: float, act: Callable[[], Coroutine[Any, Any, object]])
         except TapeheadError as error:
             log.warning("%s", error.message)  # the store is away, say; the next time may go better
         await asyncio.sleep(seconds)
+
+
+async def _end_sequences(sequences: Sequences) -> None:
+    """Removes what was ended, beginning with what an earlier process left."""
+    found = False
+    while True:
+        try:
+            if not found:
+                await sequences.find_ended()
+                found = True
+            await sequences.remove_ended()
+        except TapeheadError as error:
+            log.warning("%s", error.message)
+        await asyncio.sleep(ENDED_SECONDS)
 
 
 async def _refresh(owners: Owners, streams: Streams) -> None:

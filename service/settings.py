@@ -130,6 +130,13 @@ class Settings(BaseSettings):
         25.0, ge=0, description="seconds for ending what was begun; less than what Kubernetes allows"
     )
 
+    # --- what other protocols' users expect ---
+
+    oip_start: Literal["restart", "refuse"] = Field(
+        "restart",
+        description="what a START does to a sequence that runs: begins it anew and keeps the old one, or fails",
+    )
+
     # --- what is told ---
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
@@ -11,8 +11,22 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from .call import EOF, Call
+from .inference.messages import POOL
 
 V1ALPHA: ServiceDescriptor = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+
+
+class _Pools:
+    """The default pool, and the one that the foreign package has to itself, as one."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def find(*arguments: object) -> Any:
+            try:
+                return getattr(descriptor_pool.Default(), name)(*arguments)
+            except KeyError:
+                return getattr(POOL, name)(*arguments)
+
+        return find
 
 
 class Reflection:
@@ -20,7 +34,7 @@ class Reflection:
 
     def __init__(self, services: Iterable[str]) -> None:
         """`services` are full names."""
-        self._servicer = ReflectionServicer(sorted(services))
+        self._servicer = ReflectionServicer(sorted(services), _Pools())
 
     async def server_reflection_info(self, _request: None, call: Call) -> None:
         async for response in self._servicer.ServerReflectionInfo(_messages(call), call.context):

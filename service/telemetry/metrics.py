@@ -95,6 +95,14 @@ class Metrics(Collector):
     def fingerprint_changed(self, model_id: str) -> None:
         self._models[model_id].fingerprint_changes += 1
 
+    def sequence_replaced(self, model_id: str) -> None:
+        """A START came on a sequence that ran."""
+        self._models[model_id].replaced_sequences += 1
+
+    def tally_of(self, model_id: str) -> ModelTally:
+        """What was counted of a model."""
+        return self._models[model_id]
+
     def loop_lagged(self, seconds: float) -> None:
         self._loop_lag.observe(seconds)
 
@@ -152,6 +160,11 @@ class Metrics(Collector):
             "Sessions opened under another fingerprint than their last.",
             labels=["model"],
         )
+        restarts = CounterMetricFamily(
+            "tapehead_replaced_sequences",
+            "Running sequences of the Open Inference Protocol that were begun anew.",
+            labels=["model"],
+        )
         step_seconds = HistogramMetricFamily(
             "tapehead_step_seconds", "Time of a step, or of a chunk, in each phase.", labels=["model", "phase"]
         )
@@ -165,13 +178,15 @@ class Metrics(Collector):
             replayed.add_metric([model], tally.replayed_answers)
             duplicates.add_metric([model], tally.duplicates)
             changes.add_metric([model], tally.fingerprint_changes)
+            restarts.add_metric([model], tally.replaced_sequences)
             for phase, distribution in tally.step_phases.items():
                 _add(step_seconds, [model, phase], distribution)
             for phase, distribution in tally.question_phases.items():
                 _add(question_seconds, [model, phase], distribution)
             for entry, distribution in list(tally.batches.items()):
                 _add(batches, [model, entry], distribution)
-        yield from (steps, questions, replayed, duplicates, changes, step_seconds, question_seconds, batches)
+        yield from (steps, questions, replayed, duplicates, changes, restarts)
+        yield from (step_seconds, question_seconds, batches)
 
     def _collect_server(self) -> Iterator[Metric]:
         rejections = CounterMetricFamily("tapehead_rejections", "Calls and steps that failed.", labels=["reason"])

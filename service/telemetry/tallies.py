@@ -36,6 +36,11 @@ class Distribution:
         """The sum of everything observed."""
         return self._total
 
+    @property
+    def count(self) -> int:
+        """How often something was observed."""
+        return sum(self._counts)
+
     def buckets(self) -> list[tuple[str, float]]:
         """Returns, for each bound and for infinity, its text and how many values were at most that."""
         texts = [*map(floatToGoString, self._bounds), "+Inf"]
@@ -78,6 +83,7 @@ class ModelTally:
         "fingerprint_changes",
         "question_phases",
         "questions",
+        "replaced_sequences",
         "replayed_answers",
         "step_phases",
         "steps",
@@ -87,8 +93,24 @@ class ModelTally:
         self.steps = 0
         self.questions = 0
         self.replayed_answers = 0
+        self.replaced_sequences = 0
         self.duplicates = 0
         self.fingerprint_changes = 0
         self.step_phases = {phase: Distribution(SECONDS) for phase in ("queue", "infer", "commit", "send")}
         self.question_phases = {phase: Distribution(SECONDS) for phase in ("queue", "infer")}
         self.batches: dict[str, Distribution] = {}  # rows, by entry
+
+    @property
+    def phases(self) -> dict[str, list[Distribution]]:
+        """The times of steps and of questions, by phase; of a commit, which questions have none of, those of steps."""
+        steps, questions = self.step_phases, self.question_phases
+        return {
+            "queue": [steps["queue"], questions["queue"]],
+            "infer": [steps["infer"], questions["infer"]],
+            "commit": [steps["commit"]],
+        }
+
+    @property
+    def run_count(self) -> int:
+        """How many runs there were, of as many rows as they had."""
+        return sum(rows.count for rows in list(self.batches.values()))

@@ -12,6 +12,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from service.api.edge import OWN_SERVICES, Edge, EdgeLimits, Services
 from service.api.health import MODEL_PREFIX, Health
+from service.api.inference.service import InferenceService
+from service.api.inference.statistics import Statistics
 from service.api.interceptors.draining import Drain
 from service.api.models import ModelService
 from service.api.questions import QuestionService
@@ -24,6 +26,7 @@ from service.hosting.model import Model
 from service.sessions.owners import Owners
 from service.sessions.portable import Portable
 from service.store.base import Durability
+from service.telemetry.tallies import ModelTally
 from tapehead.v1.model_service_pb2_grpc import ModelServiceStub
 from tapehead.v1.question_service_pb2_grpc import QuestionServiceStub
 from tapehead.v1.server_service_pb2_grpc import ServerServiceStub
@@ -81,6 +84,16 @@ async def served(heartbeat: float, models: tuple[Model, ...]) -> AsyncIterator[S
         QuestionService(calls, repository.get, TextLimits(story_sentences=8, text_bytes=100)),
         ModelService(repository),
         ServerService(FACTS, lambda: {"committed_step_count": 5}),
+        InferenceService(
+            None,  # its requests have a real server of their own in their tests
+            repository,
+            Statistics(lambda _: ModelTally()),
+            drain,
+            owners,
+            version="1.2.3",
+            ttl=3600.0,
+            max_streams=3,
+        ),
         health,
     )
     edge = Edge(services, drain, metrics, EdgeLimits(MESSAGE_BYTES, calls=2, connection_streams=100), owners)

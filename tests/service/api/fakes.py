@@ -81,6 +81,8 @@ def head(model: Model = SUM, **changes: object) -> Head:
 
 
 class FakeRepository:
+    broken: dict[str, str] = {}  # noqa: RUF012  # never written to
+
     def __init__(self, *models: Model) -> None:
         self._models = models or (SUM,)
 
