@@ -36,7 +36,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 5_000),  # in spite of its name: how long one attempt to connect may take
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.keepalive_time_ms", 30_000),  # a server that vanished without a word is noticed within
-    ("grpc.keepalive_timeout_ms", 10_000),  # these two together
+    ("grpc.keepalive_timeout_ms", 10_000),  # these two together, provided that
+    ("grpc.http2.ping_timeout_ms", 10_000),  # a ping has no longer than that: gRPC's own bound, 60 s, else comes first
     ("grpc.max_receive_message_length", LARGEST_MESSAGE),
     ("grpc.max_send_message_length", LARGEST_MESSAGE),
 )
