@@ -14,6 +14,8 @@ from tapehead.v1 import model_service_pb2, question_service_pb2, server_service_
 
 from ..sessions.owners import Owners
 from .health import Health
+from .inference.messages import SERVICE as INFERENCE_SERVICE
+from .inference.service import InferenceService
 from .interceptors.access_log import access_log
 from .interceptors.authentication import authenticate
 from .interceptors.capacity import bound_calls
@@ -36,7 +38,8 @@ SERVER_SERVICE = server_service_pb2.DESCRIPTOR.services_by_name["ServerService"]
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
 OWN_SERVICES = tuple(
-    service.full_name for service in (SESSION_SERVICE, QUESTION_SERVICE, MODEL_SERVICE, SERVER_SERVICE)
+    service.full_name
+    for service in (SESSION_SERVICE, QUESTION_SERVICE, MODEL_SERVICE, SERVER_SERVICE, INFERENCE_SERVICE)
 )
 
 STOP_SECONDS = 0.5  # for grpc to send what it still holds, once no call of ours is left
@@ -63,6 +66,7 @@ class Services:
     questions: QuestionService
     models: ModelService
     server: ServerService
+    inference: InferenceService
     health: Health
 
 
@@ -114,6 +118,7 @@ def _served(services: Services) -> list[Service]:
         Service(QUESTION_SERVICE, services.questions),
         Service(MODEL_SERVICE, services.models),
         Service(SERVER_SERVICE, services.server),
+        Service(INFERENCE_SERVICE, services.inference),
         Service(HEALTH, services.health),
         Service(V1ALPHA, reflection),
         Service(v1_descriptor(), reflection),
