@@ -125,6 +125,7 @@ class Session(Standing):
         Where a step is refused, the answers before it come first, then its error; `next_step` is its number. A server
         without room is waited for as by `step`.
         """
+        self._settle()
         ahead: asyncio.Queue[object] = asyncio.Queue(max(1, self.steps.log.window))
         feeder = asyncio.create_task(self._feed(inputs, ahead, chunked, outputs), name="tapehead-feeder")
         try:
@@ -133,7 +134,9 @@ class Session(Standing):
                     if not item.is_over and not self.steps.log.has_room(item.steps):
                         raise self.steps.log.window_error()
                 elif isinstance(item, asyncio.Future):
-                    yield await self._answer(item)
+                    result = await self._answer(item)
+                    self.steps.is_at_work = True
+                    yield result
                     self._settle()
                 else:
                     assert isinstance(item, BaseException)
@@ -203,6 +206,7 @@ class Session(Standing):
 
     def _settle(self) -> None:
         """The application has come back, so it has done with what it was handed before."""
+        self.steps.is_at_work = False
         if self._handed_step:
             self.steps.settle_delivered(self._handed_step)
 

@@ -44,6 +44,7 @@ class StepStream:
         self._call: StepCall | None = None
         self._file = opening.file
         self.sent_again: list[asyncio.Future[StepResult]] = []  # of inputs that an earlier object had sent
+        self.is_at_work = False  # the application has not come back from an answer that `stream` handed to it
 
     @property
     def client_id(self) -> str:
@@ -79,7 +80,7 @@ class StepStream:
         async with self._adding:
             if self.log.durable_token and not wait and self._file is None and not self.log.has_room(steps):
                 raise self.log.window_error()
-            await self._wait_until(lambda: self.log.given_up_count != given_up_count or self._has_room(steps))
+            await self._wait_until(lambda: self.log.given_up_count != given_up_count or self._has_room(steps, wait))
             if self.log.given_up_count != given_up_count:
                 raise self.log.gap(self.log.next_step, "a step that was to come before it failed")
             if self._file is not None:  # before anybody else knows of it
@@ -255,11 +256,14 @@ class StepStream:
             answer = self._answers[message] = asyncio.get_running_loop().create_future()
             self.sent_again.append(answer)
 
-    def _has_room(self, steps: int) -> bool:
-        """Whether a step may be sent. Who asks for it, with nothing in flight, has done with what was answered."""
+    def _has_room(self, steps: int, wait: bool) -> bool:
+        """Whether a step may be sent. Who asks for it, with nothing in flight, has done with what was answered.
+
+        What `stream` sends ahead (`wait`) is asked for by nobody: it has to wait for the application to come back.
+        """
         if self.log.has_room(steps):
             return True
-        if self._file is not None and not self.log.is_owed:
+        if self._file is not None and not self.log.is_owed and not (wait and self.is_at_work):
             self.settle_delivered(self.log.delivered_step)
         return self.log.has_room(steps)
 

@@ -115,6 +115,30 @@ async def test_the_last_answer_handed_over_comes_again_if_the_program_did_not_co
         assert session.next_step == 4
 
 
+@pytest.mark.parametrize("window", [1, 4])
+async def test_what_is_sent_ahead_settles_no_answer_that_is_still_worked_on(
+    server: FakeServer, client: aio.Client, tmp_path: Path, window: int
+) -> None:
+    """Everything sent is answered and the window is full: the next input waits until the program comes back."""
+    session = client.session("adder", "s", window=window, resume_file=tmp_path / "f")
+    await session.__aenter__()
+    first = await session.step(ROWS[0])
+    answers = session.stream(ROWS[1:])
+    assert first.step == 1
+    for step in range(2, 8):
+        assert (await anext(answers)).step == step
+        await until_idle(session)
+        assert settled(session) == step - 1
+    died(session)
+
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        missed = await session.missed()
+        assert missed[0].step == 7
+        for row in ROWS[missed[-1].step :]:
+            await session.step(row)
+    np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS)
+
+
 async def test_a_program_that_fails_while_it_works_on_an_answer_gets_it_again(
     client: aio.Client, tmp_path: Path
 ) -> None:
@@ -246,6 +270,23 @@ def test_blocking_programs_have_it_too(blocking_client: Client, tmp_path: Path) 
         assert session.next_step == 41
 
     np.testing.assert_array_equal(outputs, SUMS[1:])
+
+
+def settled(session: aio.Session) -> int:
+    """Up to which step the file has no more inputs."""
+    file = session._opening.file
+    assert file is not None
+    token = file._read_token()
+    assert token is not None
+    return token.last_received_step
+
+
+async def until_idle(session: aio.Session) -> None:
+    """Until everything sent is answered, and everybody who waits for that has looked at it."""
+    while session.steps.log.is_owed:  # noqa: ASYNC110  # what the feeder sends has no event
+        await asyncio.sleep(0.001)
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 def died(session: aio.Session) -> None:
