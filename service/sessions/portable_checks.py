@@ -19,6 +19,7 @@ from .live import state_layout
 from .retention import MAX_KEPT
 
 HASH_BYTES = 32  # of an input
+MAX_STEP = 2**52  # that a file may be at: a store may count in doubles, and nobody steps a session that far
 
 
 def unbroken(answers: list[Answer], committed_step: int) -> tuple[Answer, ...]:
@@ -36,7 +37,8 @@ def unbroken(answers: list[Answer], committed_step: int) -> tuple[Answer, ...]:
 def check_snapshot(snapshot: Snapshot, model: Model) -> None:
     """Raises MalformedMessage, or InvalidField, for what no session of the model, as it is served here, can be."""
     birth = snapshot.birth
-    numbers = 1 <= birth.window <= MAX_WINDOW, birth.origin_step <= snapshot.committed_step, birth.model_version >= 1
+    steps = birth.origin_step <= snapshot.committed_step <= MAX_STEP
+    numbers = 1 <= birth.window <= MAX_WINDOW, steps, birth.model_version >= 1
     if not all(numbers) or not MIN_TTL <= birth.ttl <= MAX_TTL:
         raise MalformedMessage("the numbers of the session in the file do not go together")
     if birth.began != (START in model.entries):

@@ -8,8 +8,12 @@ local reply, about = found_at(time)
 if reply[2] ~= ARGV[2] or not about or about.incarnation ~= ARGV[3] or about.epoch ~= ARGV[4] then
   return reply
 end
-local oldest = tonumber(about.oldest)
-for step = oldest, tonumber(ARGV[9]) do
+local first = tonumber(about.oldest)
+local oldest = first
+-- Nobody else is served meanwhile, so the count is bounded, by twice the widest window: answers that long may lie there,
+-- as a chunk stays while one step of it does. It counts from 0, since a double beyond 2^53 does not grow by 1.
+for past = 0, math.min(tonumber(ARGV[9]) - first, 2047) do
+  local step = first + past
   if redis.call('HDEL', KEYS[2], string.format('%.0f', step)) == 1 then
     oldest = step + 1
   end
