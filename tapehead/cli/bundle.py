@@ -119,6 +119,19 @@ def verify(folder: Annotated[Path, typer.Argument(help="The bundle: .../MODEL_ID
     typer.echo(f"{folder}: {probes} probe(s) replayed, largest difference {largest:.3g}.")
 
 
+@app.command("export-triton")
+def export_triton(
+    folder: Annotated[Path, typer.Argument(help="The bundle: .../MODEL_ID/VERSION.")],
+    repository: Annotated[Path, typer.Argument(help="The Triton model repository to write it into.")],
+) -> None:
+    """Write a bundle as a model of a Triton repository, its state kept by Triton's sequence batcher."""
+    with bundle_extra():
+        from tapehead.bundle import triton
+
+        target = triton.export_triton(folder, repository)
+    typer.echo(f"{target}: written; a Triton keeps its states in memory alone.")
+
+
 @contextmanager
 def bundle_extra() -> Iterator[None]:
     """Says what to install where the packages that only bundles need are missing."""
