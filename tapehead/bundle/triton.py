@@ -107,7 +107,8 @@ def _exportable(manifest: Manifest) -> Entry:
 
 def _is_batched(manifest: Manifest, entry: Entry, model: onnx.ModelProto) -> bool:
     """Whether every tensor has an open batch axis in front; else Triton runs one session at a time, shapes whole."""
-    axes = [tensor.batch_axis for tensor in (*entry.inputs, *entry.outputs, *manifest.state)]
+    axes = [tensor.batch_axis for tensor in (*entry.inputs, *entry.outputs)]
+    axes += [tensor.batch_axis for tensor in manifest.state]
     if any(axes) or any(tensor.HasField("step_axis") and tensor.step_axis == 0 for tensor in entry.inputs):
         return False
     return not any(
