@@ -114,6 +114,9 @@ def _decode(tensor: Tensor, spec: TensorSpec, step_count: int) -> np.ndarray:
     if spec.reject_non_finite and array.dtype.kind == "f" and not _are_finite(elements):
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise NonFiniteInput(spec.name, index, float(array[index]))
+    if spec.words and (place := spec.strange_word(array)) is not None:
+        field = f"tensor '{spec.name}' at index {list(place)}"
+        raise InvalidField(field, f"the id of a word, 0 to {spec.words - 1}", int(array[place]))
     return array
 
 

@@ -41,6 +41,7 @@ class TensorSpec:
     inspection: bool = False  # an output computed only for those who name it
     reject_non_finite: bool = True
     maximum: tuple[int, ...] = ()  # of a state that grows: the greatest length of each axis
+    words: int = 0  # of integers that are the ids of so many words, from 0; 0 if they are none
 
     @property
     def grows(self) -> bool:
@@ -50,6 +51,12 @@ class TensorSpec:
     def too_long(self, shape: tuple[int, ...]) -> tuple[int, int] | None:
         """The limit and the length of the first axis of `shape` that has outgrown its maximum."""
         return next(((most, got) for most, got in zip(self.maximum, shape, strict=False) if got > most), None)
+
+    def strange_word(self, array: np.ndarray) -> tuple[int, ...] | None:
+        """The index of the first element that is the id of no word; a graph might take it for another word's."""
+        if not self.words or not array.size or (array.min() >= 0 and array.max() < self.words):
+            return None
+        return tuple(int(place) for place in np.argwhere((array < 0) | (array >= self.words))[0])
 
     @property
     def least_bytes(self) -> int:

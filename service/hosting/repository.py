@@ -183,6 +183,7 @@ def _tensor(tensor: EntryTensor | StateTensor) -> TensorSpec:
         shape=tuple(tensor.shape),
         inspection=isinstance(tensor, EntryTensor) and tensor.inspection,
         reject_non_finite=tensor.non_finite != NonFinite.NON_FINITE_ALLOW,
+        words=len(tensor.words) if isinstance(tensor, EntryTensor) else 0,
     )
 
 

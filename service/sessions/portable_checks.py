@@ -60,6 +60,8 @@ def _check_constants(birth: Birth, model: Model) -> None:
         raise _other_model(model, "one with other constants")
     for tensor in model.constants:
         _check_array(arrays[tensor.name], tensor, tensor.shape, model, "the constants")
+        if tensor.strange_word(arrays[tensor.name]) is not None:
+            raise MalformedMessage(f"the constants in the file hold the id of no word, in '{tensor.name}'")
 
 
 def _check_kept_steps(snapshot: Snapshot) -> None:

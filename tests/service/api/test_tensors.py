@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from service.api.tensors import decode_inputs, encode_outputs, wanted_outputs, wants_lists
+from service.api.tensors import decode_given, decode_inputs, encode_outputs, wanted_outputs, wants_lists
 from service.errors import (
     DtypeMismatch,
     InvalidField,
@@ -20,9 +21,11 @@ from service.errors import (
     ShapeMismatch,
 )
 from service.hosting.model import EntrySpec, TensorSpec
+from service.hosting.repository import load_model
 from tapehead.bundle import datatype_of
 from tapehead.v1.session_service_pb2 import StepResult
 from tapehead.v1.tensor_pb2 import DATA_TYPE_BOOL, DATA_TYPE_FLOAT32, FloatList, IntegerList, Tensor
+from tests.quirks import write_counting
 
 DTYPES = ["float32", "float64", "float16", "int32", "int64", "int8", "uint8", "bool"]
 
@@ -130,6 +133,33 @@ def test_an_integer_that_its_type_cannot_hold_is_refused(dtype: str, value: int)
     tensor = Tensor(name="x", dtype=datatype_of(np.dtype(dtype)), shape=[1], integers=IntegerList(values=[value]))
     with pytest.raises(InvalidField):
         decode(tensor, entry(dtype, (1,)))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "int8", "uint8"])
+def test_only_ids_of_words_come_in_where_words_are_taken(dtype: str) -> None:
+    """A graph may take -1 for the last word, and answer as if nothing were wrong."""
+    spec = EntrySpec("step", (TensorSpec("x", np.dtype(dtype), (-1,), words=51),), (), True, True)
+    for good in ([0, 50, 7], []):
+        np.testing.assert_array_equal(decode(raw(np.array(good, dtype)), spec), good)
+
+    for bad in (51, 127) if dtype == "uint8" else (-1, -51, -128, 51, 127):
+        for tensor in (
+            raw(np.array([3, bad, 4], dtype)),
+            Tensor(name="x", dtype=datatype_of(np.dtype(dtype)), shape=[3], integers=IntegerList(values=[3, bad, 4])),
+        ):
+            with pytest.raises(InvalidField, match=rf"'x' at index \[1\]: expected .* 0 to 50, got {bad}$"):
+                decode(tensor, spec)
+    with pytest.raises(InvalidField, match=r"index \[1, 0\]"):
+        decode(raw(np.array([[1], [60], [70]], dtype)), spec, step_count=3)
+
+
+def test_the_words_of_a_bundle_bound_what_a_session_begins_with(tmp_path: Path) -> None:
+    model = load_model(write_counting(tmp_path))
+
+    assert decode_given(model, [], [raw(np.array(3), name="first")]).start_inputs["first"] == 3
+    for bad in (-1, 4):
+        with pytest.raises(InvalidField, match=f"'first'.*0 to 3, got {bad}$"):
+            decode_given(model, [], [raw(np.array(bad), name="first")])
 
 
 @pytest.mark.parametrize("tensors", [[], [raw(np.ones(2, np.float32))] * 2], ids=["missing", "twice"])
