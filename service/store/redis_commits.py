@@ -115,6 +115,8 @@ class Commits:
     def _outcome(self, attempt: _Try, reply: Any) -> Applied | Lost | Damaged | None:
         """None if nothing was written only because the session's row was not the one known here."""
         place, head, row = attempt.place, attempt.head, attempt.row
+        if isinstance(reply, StateCorrupt):
+            return Damaged(reply)
         try:
             if reply[0] == 1:
                 assert head is not None
@@ -130,8 +132,11 @@ class Commits:
 
 
 def _raise_errors(replies: Sequence[Any], *, wrote: bool) -> None:
-    """A full store that took nothing of a group says so; if it took a part, the whole is not known."""
-    errors = [reply for reply in replies if isinstance(reply, TapeheadError)]
+    """A full store that took nothing of a group says so; if it took a part, the whole is not known.
+
+    A damaged session is none of its neighbours' business.
+    """
+    errors = [reply for reply in replies if isinstance(reply, TapeheadError) and not isinstance(reply, StateCorrupt)]
     if not errors:
         return
     wrote = wrote or any(isinstance(reply, list) and reply[0] == 1 for reply in replies)

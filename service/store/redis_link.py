@@ -21,9 +21,10 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from .. import failpoints
-from ..errors import StoreFull, StoreUnavailable, TapeheadError
+from ..errors import StateCorrupt, StoreFull, StoreUnavailable, TapeheadError
 from .base import TOMBSTONE_TTL
 from .redis_fitness import Ask
+from .redis_rows import FOREIGN
 
 Word = bytes | str | int | float
 Command = tuple[Word, ...]
@@ -41,7 +42,8 @@ class Script:
         folder = Path(__file__).with_name("redis_scripts")
         shebang, _, body = (folder / f"{name}.lua").read_text(encoding="utf-8").partition("\n")
         common = (folder / "common.lua").read_text(encoding="utf-8")
-        self.source = f"{shebang}\nlocal TOMBSTONE_TTL = {TOMBSTONE_TTL:.0f}\n{common}\n{body}".encode()
+        constants = f"local TOMBSTONE_TTL, FOREIGN = {TOMBSTONE_TTL:.0f}, '{FOREIGN.decode()}'"
+        self.source = f"{shebang}\n{constants}\n{common}\n{body}".encode()
         self.digest = hashlib.sha1(self.source).hexdigest()  # what Redis calls it
 
     def on(self, keys: Sequence[bytes], *words: Word) -> Command:
@@ -94,7 +96,8 @@ class Link:
         self._worker = asyncio.create_task(self._work(), name="tapehead-redis")
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """The replies, in order; an error of Redis' is a reply too, a StoreFull or StoreUnavailable.
+        """The replies, in order; an error of Redis' is a reply too, a StoreFull or StoreUnavailable, or a
+        StateCorrupt of a script whose session has a key of another kind.
 
         Raises StoreUnavailable if it is not known what was carried out.
         """
@@ -167,7 +170,7 @@ class Link:
             await self._drop()  # what comes next on this connection would be an earlier command's reply
             raise
         self._failures = 0
-        return [self._translated(reply) for reply in replies]
+        return [self._translated(command, reply) for command, reply in zip(commands, replies, strict=True)]
 
     async def _exchange(self, connection: AbstractConnection, commands: list[Command]) -> list[Any]:
         if len(commands) == 1 or not self._may_join:
@@ -191,9 +194,11 @@ class Link:
         except ResponseError as error:
             return error
 
-    def _translated(self, reply: Any) -> Any:
+    def _translated(self, command: Command, reply: Any) -> Any:
         if not isinstance(reply, RedisError):
             return reply
+        if command[0] == "EVALSHA" and str(reply).startswith("WRONGTYPE"):
+            return StateCorrupt("the answers or the kept states of a session are no hash")
         if isinstance(reply, OutOfMemoryError):
             return StoreFull(f"Redis at {self._location} has reached its maxmemory; delete sessions, or raise it")
         return StoreUnavailable(f"Redis at {self._location}: {reply}")

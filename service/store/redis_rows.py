@@ -27,6 +27,7 @@ from .base import Head, Key, Tombstone
 from .rows import HeadRow, TombstoneRow, decode_head, decode_tombstone, encode_head, encode_tombstone
 
 PREFIX = b"tapehead:"
+FOREIGN = b"another kind of value"  # what scripts give as the mark of what is no hash
 _DIGITS = 40  # of the mark's checksum
 _MARK_VERSION = "1"
 _LITERAL = "/:~ "  # besides letters, digits, and _ . -; never a brace, which would end the tag
@@ -110,6 +111,8 @@ def decode_found(place: Place, rows: Sequence[bytes | None]) -> Found:
     """Reads head, mark and tombstone rows as a script gives them. Raises StateCorrupt on any damage."""
     head, mark, stone = rows
     if head is None and stone is None:
+        if mark == FOREIGN:
+            raise StateCorrupt(f"what lies in the place of {place} is no hash")
         if mark is not None:
             raise StateCorrupt(f"the head of {place} is missing")
         return Found()

@@ -8,6 +8,9 @@ local reply, about = found_at(time)
 if reply[2] ~= ARGV[2] or not about or about.incarnation ~= ARGV[3] or about.epoch ~= ARGV[4] then
   return reply
 end
+-- A script that fails half-way keeps what it wrote: keys of another kind have to be found before.
+redis.call('HLEN', KEYS[2])
+redis.call('HLEN', KEYS[3])
 local first = tonumber(about.oldest)
 local oldest = first
 -- Nobody else is served meanwhile, so the count is bounded, by twice the widest window: answers that long may lie there,

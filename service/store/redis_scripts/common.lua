@@ -33,8 +33,16 @@ local function parsed(mark)
 end
 
 -- What lies at the place: head, mark, tombstone. A tombstone of age is as good as gone; Redis drops it by itself too.
+-- What is no hash is a session whose mark says so: damaged, and for its client to find, like any other damage.
 local function found_at(time)
-  local head, mark, stone = unpack(redis.call('HMGET', KEYS[1], 'head', 'mark', 'tombstone'))
+  local rows = redis.pcall('HMGET', KEYS[1], 'head', 'mark', 'tombstone')
+  if rows['err'] then
+    if not string.find(rows['err'], 'WRONGTYPE', 1, true) then
+      error(rows)
+    end
+    return { 0, false, FOREIGN, false }, nil
+  end
+  local head, mark, stone = unpack(rows)
   local about = parsed(mark)
   if stone and not head and about and time >= about.used + TOMBSTONE_TTL then
     return { 0, false, false, false }, nil

@@ -123,6 +123,49 @@ async def test_a_damaged_state_is_not_served_and_its_neighbours_commit(store: St
     assert isinstance(applied, Applied)
 
 
+async def test_a_session_that_is_no_hash_is_damaged_and_its_neighbours_go_on(
+    store: RedisStore, redis: RedisProcess
+) -> None:
+    clock = store._clock
+    assert isinstance(clock, HandClock)
+    head, other = await born(store), await born(store, NEIGHBOUR)
+    redis.say("DEL", PLACE)
+    redis.say("SET", PLACE, "something else")
+
+    damaged, applied = await store.commit([step_after(head), step_after(other, key=NEIGHBOUR)])
+    assert isinstance(damaged, Damaged)
+    assert isinstance(applied, Applied)
+    for outcome in await attempts(store, head):
+        assert isinstance(outcome, StateCorrupt | Damaged), outcome
+    assert [session_id for session_id, _ in await store.list("ada", "", 10)] == ["neighbour"]
+    clock.advance(BIRTH.ttl + 1)
+    assert await store.expire(10) == 1  # the neighbour
+    assert isinstance(await store.head(NEIGHBOUR), Tombstone)
+
+    assert await store.delete(KEY, None) == Deleted(None)
+    assert isinstance(await store.replace(KEY, BIRTH, REBORN, b"fresh", ""), Applied)
+
+
+@pytest.mark.parametrize("part", ["answers", "kept"])
+async def test_a_part_that_is_no_hash_damages_its_session_alone_and_no_step_of_it_is_half_written(
+    store: Store, redis: RedisProcess, part: str
+) -> None:
+    head, other = await kept(store, await born(store), 1), await born(store, NEIGHBOUR)
+    redis.say("DEL", f"{PLACE}:{part}")
+    redis.say("SET", f"{PLACE}:{part}", "something else")
+
+    damaged, applied = await store.commit([step_after(head), step_after(other, key=NEIGHBOUR)])
+
+    assert isinstance(damaged, Damaged)
+    assert isinstance(applied, Applied)
+    after = await store.head(KEY)
+    assert isinstance(after, Head)
+    assert after.committed_step == head.committed_step
+    with pytest.raises(StateCorrupt):
+        await (store.answers(KEY, BORN, 1) if part == "answers" else store.kept_state(KEY, BORN, 1))
+    assert isinstance(await store.delete(KEY, BORN), Deleted)
+
+
 async def test_damaged_or_missing_answers_and_kept_states_are_not_served(store: Store, redis: RedisProcess) -> None:
     await kept(store, await born(store), 1, 1, 1)
     flip(redis, f"{PLACE}:answers", "1")
