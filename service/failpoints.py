@@ -92,6 +92,7 @@ class _Armed:
         action, number = self._points[name]
         if self._hits[name] != number:
             return
+        log.warning("failpoint %s, hit %d: %s", name, number, action)
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise FailpointError(f"the failpoint {name}, hit {number}")
+        raise FailpointError(f"at the failpoint {name}")

@@ -241,6 +241,7 @@ class Campaign:
             await asyncio.sleep(ABANDONED_SECONDS)
         await server.kill()
         self.result.kills += 1
+        said = len(server.log)
         alive = await server.start(point)
         if alive and name == "redis.connect":
             await self._kill_redis()
@@ -248,7 +249,7 @@ class Campaign:
             server.signal(signal.SIGTERM)
         is_kill = action.startswith("kill")
         ended = await server.wait(FAILPOINT_SECONDS if is_kill else FAILPOINT_SECONDS / 4)
-        is_reached = (ended and server.exit_code == -signal.SIGKILL) if is_kill else "the failpoint" in server.log
+        is_reached = f"failpoint {name}, hit " in server.log[said:]
         (self.result.reached if is_reached else self.result.missed).append(point)
         if not ended:
             await server.kill()
