@@ -21,6 +21,7 @@ from .views import create_spec, durability_view, incarnation_of, session_view
 
 RETRY_AFTER = 1.0  # seconds; streams are long
 OPEN_SECONDS = 30.0  # for the first message: whoever sends none holds a place that others want
+_NO_LONGER_KNOWN = "one that is no longer known"
 
 
 class Streams:
@@ -68,13 +69,20 @@ class Streams:
         """Ends the streams of those who would not be recognised any more."""
         for call, attachment in list(self._open.items()):
             if not self._owners.is_current(call.caller):
-                attachment.end(TokenInvalid("one that is no longer known"))
+                attachment.end(TokenInvalid(_NO_LONGER_KNOWN))
+
+    def _require_current(self, call: Call) -> None:
+        """Raises TokenInvalid if the caller, who was recognised a while ago, would not be any more."""
+        if not self._owners.is_current(call.caller):
+            raise TokenInvalid(_NO_LONGER_KNOWN)
 
     async def _serve(self, call: Call) -> None:
         message = await self._first_message(call)
+        self._require_current(call)
         attachment = await self._lifecycle.open(call.owner, _open_spec(message))
         self._open[call] = attachment
         try:
+            self._require_current(call)  # from here on `end_unknown` sees the stream
             codec = StepCodec(attachment.model, message.outputs)
             if attachment.fingerprint_changed:
                 self._observer.fingerprint_changed(attachment.model.model_id)
