@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import ExecAbortError, NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from .. import failpoints
 from ..errors import StateCorrupt, StoreFull, StoreUnavailable, TapeheadError
@@ -176,11 +176,16 @@ class Link:
         if len(commands) == 1 or not self._may_join:
             return await self._plain(connection, commands)
         replies = await self._plain(connection, [("MULTI",), *commands, ("EXEC",)])
-        outcome = replies[-1]
+        beginning, *singly, outcome = replies
+        # 1. Carried out as one. 2. No MULTI began (an ACL refuses it): each was carried out by itself. 3. Refused as a
+        # whole, so that nothing was: a full Redis queues nothing, and each alone may fare better. 4. Nobody knows.
         if isinstance(outcome, list):
             return outcome
-        # Refused as a whole, so that nothing was carried out: a full Redis queues nothing. Each alone may fare better.
-        return await self._plain(connection, commands)
+        if isinstance(beginning, RedisError):
+            return singly
+        if isinstance(outcome, ExecAbortError):
+            return await self._plain(connection, commands)
+        raise RedisError(f"EXEC was answered with {outcome}")
 
     async def _plain(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)

@@ -85,6 +85,20 @@ async def test_a_full_redis_refuses_commits_that_wait_beside_deletes_and_does_th
     assert [type(outcome).__name__ for outcome in outcomes] == ["StoreFull"] * 3 + ["Deleted"] * 3
 
 
+@pytest.mark.parametrize("refused", ["multi", "exec"])
+async def test_commits_that_wait_together_are_carried_out_once_where_they_may_not_be_joined(
+    store: RedisStore, redis: RedisProcess, refused: str
+) -> None:
+    """Without its MULTI a group is carried out one by one: sent again, each would be found done, and be told lost."""
+    keys = [Key("ada", f"s{number}") for number in range(3)]
+    heads = [await born(store, key) for key in keys]
+    assert redis.say("ACL", "SETUSER", "default", f"-{refused}") == "+OK"
+
+    outcomes = await store.commit([step_after(head, key=key) for head, key in zip(heads, keys, strict=True)])
+
+    assert [type(outcome) for outcome in outcomes] == [Applied] * 3
+
+
 async def test_a_frozen_redis_leaves_the_outcome_unknown_and_a_reload_settles_it(
     store: RedisStore, redis: RedisProcess
 ) -> None:
