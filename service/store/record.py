@@ -37,6 +37,8 @@ DTYPES = {
 }
 _HEADER = struct.Struct("<4sHHII")
 _CHECKSUM = struct.Struct("<I")
+MAX_DESCRIPTION = 1 << 16  # bytes; 256 tensors with names of 128 letters and eight axes have less
+_REMEMBERED = 1 << 12  # bytes of the longest description whose plan is kept: what others made up is not kept for long
 _ALIGNMENT = 16  # bytes; what vector loads and onnxruntime like
 _PADDINGS = [bytes(size) for size in range(_ALIGNMENT)]
 
@@ -89,7 +91,6 @@ def _plan_to_write(fields: tuple[Field, ...]) -> _Plan:
     return _Plan.of(tuple(little_endian), json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-@lru_cache(maxsize=1024)
 def _plan_to_read(description: bytes) -> _Plan:
     """Its checksum was right, so that failing here means a foreign writer."""
     try:
@@ -100,6 +101,9 @@ def _plan_to_read(description: bytes) -> _Plan:
     if any(length < 0 for _, _, shape in fields for length in shape):
         raise StateCorrupt("the description of its tensors has a negative length")
     return _Plan.of(fields, description)
+
+
+_known_plan = lru_cache(maxsize=256)(_plan_to_read)
 
 
 def _write(magic: bytes, plan: _Plan, arrays: Sequence[Array], note: bytes) -> bytes:
@@ -121,7 +125,10 @@ def _read(magic: bytes, data: bytes) -> tuple[_Plan, list[Array], bytes]:
     end = len(data) - _CHECKSUM.size
     if crc32c(memoryview(data)[:end]) != _CHECKSUM.unpack_from(data, end)[0]:
         raise StateCorrupt("its checksum is wrong")
-    plan = _plan_to_read(data[_HEADER.size : _HEADER.size + description_size])
+    if description_size > MAX_DESCRIPTION:
+        raise StateCorrupt(f"expected at most {MAX_DESCRIPTION} bytes of description, got {description_size}")
+    description = data[_HEADER.size : _HEADER.size + description_size]
+    plan = _known_plan(description) if description_size <= _REMEMBERED else _plan_to_read(description)
     if plan.end + note_size != end:
         raise StateCorrupt("its length does not fit its description")
     arrays = [

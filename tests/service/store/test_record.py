@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from service.errors import StateCorrupt
 from service.store.record import DTYPES, StateLayout, decode_tensors, encode_tensors
+from tapehead.bundle.limits import MAX_TENSORS
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -173,6 +179,40 @@ def test_records_of_version_1_still_read() -> None:
     assert all(same_bits(one, other) for one, other in zip(state, example().values(), strict=True))
     assert all(same_bits(answer[name], array) for name, array in example().items())
     assert note == b"a note"
+
+
+def described(rows: list[list[object]], size: int = 0) -> bytes:
+    """A record of an answer with this description, under a checksum that is right."""
+    text = json.dumps(rows, separators=(",", ":")).encode()
+    body = struct.pack("<4sHHII", b"TpTn", 1, 0, len(text), 0) + text
+    body += bytes(-len(body) % 16) + bytes(size)
+    return body + struct.pack("<I", crc32c(body))
+
+
+def test_what_others_described_is_not_kept_in_memory() -> None:
+    """The description of each record is another, as long as it may be, or longer."""
+
+    def read(number: int) -> None:
+        decode_tensors(described([[f"{number} {'x' * 60_000}", "float32", [0]]]))
+        with pytest.raises(StateCorrupt, match="description"):
+            decode_tensors(described([[f"{number} {'x' * 70_000}", "float32", [0]]]))
+
+    read(0)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(1, 60):
+        read(number)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert after - before < 10**6
+
+
+def test_as_many_tensors_as_a_bundle_may_have_are_described() -> None:
+    named = {f"{number:03} {'x' * 124}": np.zeros((1,) * 9, np.float64) for number in range(MAX_TENSORS)}
+
+    assert list(decode_tensors(encode_tensors(named))[0]) == list(named)
 
 
 def test_another_version_is_refused_by_name() -> None:
