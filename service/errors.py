@@ -10,12 +10,14 @@ from __future__ import annotations
 class TapeheadError(Exception):
     """Base of every error that a caller can act on.
 
-    `facts` holds what the message says, as strings under stable keys.
+    `facts` holds what the message says, as strings under stable keys. `told` is what callers read: the message, unless
+    that says things of the server's own, such as addresses and files, which are for its log alone.
     """
 
     def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
         self.message = message
+        self.told = message
         self.facts = {name: str(value) for name, value in facts.items()}
 
 
@@ -314,6 +316,7 @@ class StoreFull(RetryLater):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the store is full: {what}", retry_after=5.0)
+        self.told = "the store is full; deleting sessions makes room"
 
 
 class Draining(RetryLater):
@@ -328,6 +331,7 @@ class StoreUnavailable(RetryLater):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the store is not available: {what}", retry_after=0.5)
+        self.told = "the store is not available; the server's log says why"
 
 
 class StateCorrupt(TapeheadError):

@@ -143,7 +143,7 @@ def status_of(error: BaseException, request_id: str) -> Status:
     return Status(
         row.code,
         row.reason,
-        _cut(error.message, MESSAGE_BYTES),
+        _cut(error.told, MESSAGE_BYTES),
         bounded_facts(error.facts),
         error.retry_after if isinstance(error, errors.RetryLater) else None,
         _cut(_violated_field(error), FACT_BYTES) if row.code is Code.INVALID_ARGUMENT else None,

@@ -142,4 +142,4 @@ def _raise_errors(replies: Sequence[Any], *, wrote: bool) -> None:
     wrote = wrote or any(isinstance(reply, list) and reply[0] == 1 for reply in replies)
     if not wrote and all(isinstance(error, StoreFull) for error in errors):
         raise errors[0]
-    raise StoreUnavailable(errors[0].message)
+    raise next((error for error in errors if isinstance(error, StoreUnavailable)), StoreUnavailable(errors[0].message))

@@ -227,7 +227,7 @@ class Link:
         except TapeheadError as error:
             await self._lost_connection()
             _log.error("%s", error.message)
-            raise StoreUnavailable(error.message) from error
+            raise (error if isinstance(error, StoreUnavailable) else StoreUnavailable(error.message)) from error
 
     async def _is_quiet(self, connection: AbstractConnection) -> bool:
         """Tells whether nothing has come: between groups, that could only be the end."""

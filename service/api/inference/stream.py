@@ -122,6 +122,8 @@ class InferStream:
         """An error as an item. The response beside it, empty but for the id, tells which request it is about."""
         if not isinstance(error, TapeheadError):
             _log.error("internal error", rpc="ModelStreamInfer", request_id=self._call.request_id, exc_info=error)
+        elif error.told != error.message:
+            _log.warning(error.message, rpc="ModelStreamInfer", request_id=self._call.request_id)
         status = status_of(error, self._call.request_id)
         reply = pb.ModelStreamInferResponse(error_message=status.message)
         if not isinstance(message, Unreadable):

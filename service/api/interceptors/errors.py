@@ -40,4 +40,6 @@ def _status(error: Exception, method: Method, call: Call) -> Status:
     status = status_of(error, call.request_id)
     if status.reason == INTERNAL or not isinstance(error, TapeheadError):
         _log.error("internal error", rpc=method.name, request_id=call.request_id, exc_info=error)
+    elif error.told != error.message:
+        _log.warning(error.message, rpc=method.name, request_id=call.request_id)
     return status

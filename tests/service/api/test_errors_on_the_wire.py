@@ -10,9 +10,10 @@ import pytest
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from structlog.testing import capture_logs
 
 from service.api.status import row_of
-from service.errors import Draining, TapeheadError
+from service.errors import Draining, StoreUnavailable, TapeheadError
 from tapehead.v1 import model_service_pb2, question_service_pb2, server_service_pb2
 from tapehead.v1 import session_service_pb2 as pb
 from tests.service.api.conftest import MESSAGE_BYTES, Served, info_of, status_of
@@ -51,7 +52,7 @@ async def test_every_row_of_the_table_reaches_the_caller(served: Served, error: 
     info = info_of(got)
 
     assert got.code() is row.code
-    assert got.details() == status_of(got).message == error.message
+    assert got.details() == status_of(got).message == error.told
     assert (info.reason, info.domain, dict(info.metadata)) == (row.reason, "tapehead", error.facts)
     assert served.metrics.rejections == [row.reason]
 
@@ -64,6 +65,17 @@ async def test_a_bug_is_internal_and_tells_nothing(served: Served) -> None:
     assert (got.code(), info_of(got).reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert dict(info_of(got).metadata) == {"request_id": request_id}
     assert "1234" not in repr(got)
+
+
+async def test_why_the_store_failed_stands_in_the_log_and_nowhere_else(served: Served) -> None:
+    served.calls.error = StoreUnavailable("Redis at redis://10.0.0.7:6379/0: NOPERM")
+    with capture_logs() as entries:
+        got = await failure(served.sessions.Step(pb.StepRequest(session_id="s", step=1, inputs=[tensor(1, 2)])))
+    request_id = dict(got.trailing_metadata() or ())["tapehead-request-id"]
+
+    assert "10.0.0.7" not in repr(got)
+    (entry,) = [entry for entry in entries if "10.0.0.7" in entry["event"]]
+    assert (entry["log_level"], entry["request_id"]) == ("warning", request_id)
 
 
 @pytest.mark.parametrize("path", UNARY)

@@ -98,7 +98,18 @@ def test_a_status_carries_code_reason_and_facts(error: TapeheadError) -> None:
     assert dict(info.metadata) == error.facts
     assert (bad_request is not None) == (row.code is grpc.StatusCode.INVALID_ARGUMENT)
     assert (retry is not None) == isinstance(error, errors.RetryLater)
-    assert status.message == error.message
+    assert status.message == error.told
+
+
+@pytest.mark.parametrize("kind", [errors.StoreUnavailable, errors.StoreFull])
+def test_what_is_wrong_with_the_store_is_for_the_log_alone(kind: type[TapeheadError]) -> None:
+    error = kind("Redis at redis://10.0.0.7:6379/0: NOPERM this user has no permissions")
+    message = status_of(error, "id").message
+
+    assert "10.0.0.7" in error.message
+    assert "10.0.0.7" not in message
+    assert "NOPERM" not in message
+    assert message.startswith("the store is ")
 
 
 def test_a_bad_request_names_the_field() -> None:

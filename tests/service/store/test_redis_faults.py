@@ -169,8 +169,9 @@ async def test_a_primary_that_became_a_replica_is_not_available(
     head = await born(store)
     with RedisProcess(tmp_path / "primary") as primary:
         redis.say("REPLICAOF", "127.0.0.1", str(primary.port))
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable) as caught:
             await store.commit([step_after(head)])
+        assert caught.value.message.count("not available") == 1
         redis.say("REPLICAOF", "NO", "ONE")
 
 
