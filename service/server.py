@@ -120,7 +120,7 @@ class Server:
         )
         self._parts.callback(engine.close)
         live = Live(self.store, self.repository.get, engine.pool_of, limit=settings.max_live_sessions)
-        usage = Usage(self.store, owners.quota_of, self._clock)
+        usage = Usage(self.store, owners.quota_of, self._clock, self.repository)
         lifecycle = Lifecycle(
             self.store, live, self.repository, engine.intake, self._clock, usage, default_ttl=settings.ttl
         )

@@ -111,6 +111,12 @@ class Model:
         return sum(array.nbytes for array in self.initial_state.values())
 
     @cached_property
+    def most_state_bytes(self) -> int:
+        """The size of one session's state, as large as it may grow."""
+        sizes = (math.prod(tensor.maximum or tensor.shape) * tensor.dtype.itemsize for tensor in self.state)
+        return sum(sizes)
+
+    @cached_property
     def constants(self) -> tuple[TensorSpec, ...]:
         """What a session must be given once, over all entries."""
         known = {spec.name: spec for entry in self.entries.values() for spec in entry.constants}

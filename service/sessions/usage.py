@@ -2,20 +2,24 @@
 
 An owner is counted from the store when it first creates something, and again from time to time: sessions expire, and
 other servers of the same store create and delete too. Between two counts this server adds what it creates and takes
-off what it deletes; nobody is refused on a count that is older than a second. Owners without such a quota are never
-counted. With several servers, an owner may get beyond its quota by what the others create within RECOUNT_SECONDS.
+off what it deletes; nobody is refused on a count that is older than a second. A creation whose outcome is not known
+stays counted until the next count, since the store may go on with it. A state that grows counts as large as it may get.
+Owners without such a quota are never counted. With several servers, an owner may get beyond its quota by what the
+others create within RECOUNT_SECONDS.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from ..clock import Clock
-from ..errors import QuotaExceeded, TooLong
+from ..errors import ModelNotFound, QuotaExceeded, StoreUnavailable, TapeheadError, TooLong
+from ..hosting.repository import Repository
 from ..store.base import Birth, Head, Store
 from .owners import Quota
 
@@ -34,7 +38,7 @@ class _Count:
 
 @dataclass(slots=True)
 class Place:
-    """Room that was found for one session; it is given back unless it is kept."""
+    """Room that was found for one session; it is given back where it is certain that nothing was created."""
 
     is_kept: bool = False
 
@@ -46,11 +50,14 @@ class Place:
 class Usage:
     """Knows what owners have."""
 
-    def __init__(self, store: Store, quota_of: Callable[[str], Quota], clock: Clock) -> None:
+    def __init__(self, store: Store, quota_of: Callable[[str], Quota], clock: Clock, repository: Repository) -> None:
         self._store = store
         self._quota_of = quota_of
         self._clock = clock
+        self._repository = repository
         self._counts: dict[str, _Count] = {}
+        self._sessions_begun: Counter[str] = Counter()  # by owner: being created, so that a count may not see them yet
+        self._bytes_begun: Counter[str] = Counter()
         self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -59,7 +66,7 @@ class Usage:
 
         Raises QuotaExceeded; TooLong for what will never have room.
         """
-        quota, size, place = self._quota_of(owner), most_bytes(birth, state_bytes), Place()
+        quota, size, place = self._quota_of(owner), self._most_bytes(birth, state_bytes), Place()
         if not quota.sessions and not quota.state_bytes:
             yield place
             return
@@ -71,18 +78,26 @@ class Usage:
             count = await self._count_with_room(owner, quota, size)
             count.sessions += 1
             count.state_bytes += size
+        self._begin(owner, 1, size)
         try:
             yield place
-        finally:
+        except StoreUnavailable:
+            raise  # it may have been created; so it may where the caller was cancelled, and the store goes on
+        except TapeheadError:
+            self._take_off(owner, size)
+            raise
+        else:
             if not place.is_kept:
                 self._take_off(owner, size)
+        finally:
+            self._begin(owner, -1, -size)
 
     def ended(self, owner: str, head: Head | None) -> None:
         """A session was deleted by this server; None if nobody knows how large it was."""
         if head is None:
             self._counts.pop(owner, None)
         else:
-            self._take_off(owner, most_bytes(head.birth, head.state_bytes))
+            self._take_off(owner, self._most_bytes(head.birth, head.state_bytes))
 
     def forget(self) -> None:
         """Sessions have ended, and nobody knows whose: everybody is counted again when it matters."""
@@ -106,12 +121,28 @@ class Usage:
         while page := await self._store.list(owner, after, PAGE):
             for _, head in page:
                 count.sessions += 1
-                count.state_bytes += most_bytes(head.birth, head.state_bytes)
+                count.state_bytes += self._most_bytes(head.birth, head.state_bytes)
             after = page[-1][0]
             if len(page) < PAGE:
                 break
+        count.sessions += self._sessions_begun[owner]
+        count.state_bytes += self._bytes_begun[owner]
         self._counts[owner] = count
         return count
+
+    def _begin(self, owner: str, sessions: int, state_bytes: int) -> None:
+        for begun, more in ((self._sessions_begun, sessions), (self._bytes_begun, state_bytes)):
+            begun[owner] += more
+            if not begun[owner]:
+                del begun[owner]
+
+    def _most_bytes(self, birth: Birth, state_bytes: int) -> int:
+        """The most that a session's states may take."""
+        try:
+            model = self._repository.get(birth.model_id, birth.model_version)
+        except ModelNotFound:
+            return most_bytes(birth, state_bytes)
+        return most_bytes(birth, max(state_bytes, model.most_state_bytes) if model.grows else state_bytes)
 
     def _take_off(self, owner: str, size: int) -> None:
         count = self._counts.get(owner)

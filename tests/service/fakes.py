@@ -109,7 +109,7 @@ class Server:
         self.engine = Engine(store, SilentObserver(), clock, limits or Limits(), lambda _owner: quota.waiting_steps)
         self.live = Live(store, self.repository.get, self.engine.pool_of, limit=live_limit)
         self.calls = Calls(self.live, self.engine.intake, store)
-        usage = Usage(store, lambda _owner: quota, clock)
+        usage = Usage(store, lambda _owner: quota, clock, self.repository)
         self.lifecycle = Lifecycle(
             store, self.live, self.repository, self.engine.intake, clock, usage, default_ttl=3600.0
         )

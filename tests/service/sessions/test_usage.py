@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from service.errors import QuotaExceeded, SessionExists, TooLong
+from service.errors import QuotaExceeded, SessionExists, StoreFull, StoreUnavailable, TooLong
+from service.hosting.repository import load_model
 from service.sessions.identity import CreateSpec
+from service.sessions.listing import SessionView
 from service.sessions.owners import Quota
-from service.sessions.usage import RECOUNT_SECONDS
-from service.store.base import Key
+from service.sessions.usage import RECOUNT_SECONDS, REFUSE_SECONDS
+from service.store.base import Applied, Birth, Key, Lost, Store
 from service.store.failing import FailingStore
 from service.store.memory import MemoryStore
 from tests.contract.clocks import HandClock
+from tests.quirks import write_growing
 from tests.service.fakes import OWNER, Server
 
 REQUEST = "0b5e7a52-6f0a-4b5a-9c5e-0d5c0f0b0c01"
@@ -88,15 +92,99 @@ async def test_creations_at_once_do_not_share_the_last_place() -> None:
     assert len(await server.store.list(OWNER, "", 10)) == 3
 
 
-async def test_a_creation_that_failed_gives_its_place_back() -> None:
+async def test_a_creation_that_certainly_failed_gives_its_place_back() -> None:
     store = FailingStore(MemoryStore())
     server = Server(store, quota=Quota(sessions=1))
-    store.fail("create")
+    store.fail("create", error=StoreFull("an injected fault"))
 
-    with pytest.raises(Exception, match="an injected fault"):
+    with pytest.raises(StoreFull):
         await server.create("a")
 
     await server.create("a")
+
+
+async def test_a_creation_that_may_have_failed_is_settled_by_the_next_count() -> None:
+    store = FailingStore(MemoryStore())
+    server = Server(store, quota=Quota(sessions=1))
+    store.fail("create")
+    with pytest.raises(StoreUnavailable):
+        await server.create("a")
+
+    await refused(server, spec("a"))
+    server.clock.advance(REFUSE_SECONDS + 0.1)
+    await server.create("a")
+
+
+class Unhurried:
+    """A store that creates in its own time: a caller who goes away changes nothing."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+        self.creations: list[asyncio.Task[Applied | Lost]] = []
+        self.begun = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    async def create(self, key: Key, birth: Birth, incarnation: bytes, state: bytes, client_id: str) -> Applied | Lost:
+        async def late() -> Applied | Lost:
+            await self.goes_on.wait()
+            return await self._inner.create(key, birth, incarnation, state, client_id)
+
+        self.creations.append(asyncio.create_task(late()))
+        self.begun.set()
+        return await asyncio.shield(self.creations[-1])
+
+
+async def begin(server: Server, store: Unhurried, name: str) -> asyncio.Task[SessionView]:
+    """Begins to create a session; returns when the store has heard of it, or when it was refused."""
+    store.begun.clear()
+    creation = asyncio.create_task(server.lifecycle.create(OWNER, spec(name)))
+    begun = asyncio.create_task(store.begun.wait())
+    await asyncio.wait({creation, begun}, return_when=asyncio.FIRST_COMPLETED)
+    begun.cancel()
+    return creation
+
+
+async def test_whoever_cancels_every_creation_gets_no_more_sessions_than_others() -> None:
+    store = Unhurried(MemoryStore())
+    server = Server(store, quota=Quota(sessions=3))  # type: ignore[arg-type]
+    for number in range(10):
+        creation = await begin(server, store, f"s{number}")
+        creation.cancel()
+        await asyncio.gather(creation, return_exceptions=True)
+    store.goes_on.set()
+    await asyncio.gather(*store.creations)
+
+    assert len(await server.store.list(OWNER, "", 100)) == 3
+
+
+async def test_a_count_while_sessions_are_created_does_not_forget_them() -> None:
+    store = Unhurried(MemoryStore())
+    server = Server(store, quota=Quota(sessions=2))  # type: ignore[arg-type]
+    first = [await begin(server, store, name) for name in "ab"]
+    server.clock.advance(RECOUNT_SECONDS + 1)
+
+    third = await begin(server, store, "c")
+    store.goes_on.set()
+    with pytest.raises(QuotaExceeded):
+        await third
+    await asyncio.gather(*first)
+
+
+async def test_a_state_that_grows_counts_as_large_as_it_may_get(tmp_path: Path) -> None:
+    model = load_model(write_growing(tmp_path, 1000))
+    most = model.most_state_bytes
+    assert most > model.state_bytes
+    server = Server(MemoryStore(), model, quota=Quota(state_bytes=2 * most + most // 2))
+    for name in "ab":
+        await server.lifecycle.create(OWNER, CreateSpec(name, "growing"))
+
+    with pytest.raises(QuotaExceeded):
+        await server.lifecycle.create(OWNER, CreateSpec("c", "growing"))
+    await server.lifecycle.delete(Key(OWNER, "a"), None)
+    await server.lifecycle.create(OWNER, CreateSpec("c", "growing"))
 
 
 async def test_what_expires_makes_room_without_a_restart() -> None:
