@@ -352,7 +352,7 @@ class RedisStore:
                 except StateCorrupt:
                     damaged.append(entry.key.session_id)
                     continue
-                if found.head and found.is_of(entry.incarnation):
+                if found.head and entry.names(found.head):
                     page.append((entry.key.session_id, found.head))
                 else:
                     strays.append(entry)

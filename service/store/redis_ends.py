@@ -104,7 +104,7 @@ class Ends:
                 tidying.append(_move(entry, now + _PATIENCE))
                 continue
             # 1. no such incarnation, 2. one that was used since, 3. one that was not
-            if found.head is None or not found.is_of(entry.incarnation):
+            if found.head is None or not entry.names(found.head):
                 later = _move(entry, entry.created + 2 * CREATION_SECONDS + 1.0)
                 tidying.extend(_strike(entry) if entry.is_stray(now) else [later])
             elif found.head.expire_time > now:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Key
+from .base import Head, Key
 
 ENDS = b"tapehead:ends"
 OWNERS = b"tapehead:owners"
@@ -42,6 +42,10 @@ class Entry:
     @property
     def _birth(self) -> str:
         return f"{self.incarnation.hex()} {self.created!r}"
+
+    def names(self, head: Head | None) -> bool:
+        """Tells whether this is the entry of the session that lies there: one that was restored has a time of its own."""
+        return head is not None and (head.incarnation, head.create_time) == (self.incarnation, self.created)
 
     def is_stray(self, now: float) -> bool:
         """Tells of an entry whose session is not there whether it can never come any more."""

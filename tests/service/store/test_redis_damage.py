@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from service.errors import StateCorrupt
-from service.store.base import Applied, Damaged, Deleted, Head, Key, Store, Tombstone
+from service.store.base import Applied, Damaged, Deleted, Head, Key, Snapshot, Store, Tombstone
 from service.store.redis import RedisStore
+from service.store.redis_index import Entry
 from tests.contract.clocks import HandClock
 from tests.contract.sessions import BIRTH, BORN, KEY, REBORN, born, opened, step_after, stepped
 from tests.contract.test_kept_states import kept
@@ -208,6 +209,28 @@ async def test_expiry_and_lists_pass_over_damage_and_strays(store: RedisStore, r
     assert await store.list("ada", "", 10) == []
     assert redis.say("ZCARD", "tapehead:ids:ada") == ":1"  # the stray is struck, the damaged one stays
     assert redis.say("ZCARD", "tapehead:ends") == ":1"
+
+
+async def test_a_restored_session_is_listed_once_beside_an_entry_that_nobody_struck(
+    store: RedisStore, redis: RedisProcess
+) -> None:
+    """It comes back as the incarnation that it was: a delete whose second half was lost has left that one's entry."""
+    clock = store._clock
+    assert isinstance(clock, HandClock)
+    before = Entry(KEY, BORN, (await born(store)).create_time)
+    await store.delete(KEY, BORN)
+    redis.say("ZADD", "tapehead:ids:ada", "0", before.in_ids.decode())
+    redis.say("ZADD", "tapehead:ends", "0", before.in_ends.decode())
+    stone = await store.head(KEY)
+    assert isinstance(stone, Tombstone)
+    clock.advance(1)
+
+    assert isinstance(await store.restore(KEY, Snapshot(BIRTH, 0, "", b"state 0"), BORN, stone), Applied)
+
+    assert [session_id for session_id, _ in await store.list("ada", "", 10)] == ["story/1"]
+    clock.advance(BIRTH.ttl + 500)
+    assert await store.expire(10) == 1
+    assert redis.say("ZCARD", "tapehead:ids:ada") == redis.say("ZCARD", "tapehead:ends") == ":0"
 
 
 async def test_a_session_leaves_nothing_behind_but_its_tombstone(store: RedisStore, redis: RedisProcess) -> None:
