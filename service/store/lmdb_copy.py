@@ -42,8 +42,13 @@ def copy(folder: Path, target: Path) -> int:
         raise Unsuitable(f"{target}: {error.strerror}") from error
     try:
         with lmdb.open(str(folder), map_size=_MAP_SIZE, readonly=True, max_dbs=16) as environment:
-            environment.copy(str(target), compact=True)
-        _sync(target / "data.mdb")
+            # Into a file of our own making: LMDB would let everybody on the machine read its copy.
+            handle = os.open(target / "data.mdb", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                environment.copyfd(handle, compact=True)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
         _sync(target)
     except (lmdb.Error, OSError) as error:
         (target / "data.mdb").unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -181,6 +183,22 @@ def test_damage_is_named_by_session_and_the_others_are_read(
     assert said.err.count("session 's/") >= 1
     assert run("migrate", f"lmdb:{tmp_path / 'other'}", "--store", f"lmdb:{folder}") == 1
     assert sum(snapshot is not None for snapshot in snapshots(content(lmdb_at(tmp_path / "other")))) == 5
+
+
+def test_what_is_copied_is_for_its_owner_alone(folder: Path, tmp_path: Path) -> None:
+    """Also in a folder that was there, and that everybody may look into; the usual umask would let them read."""
+    store, backup = f"lmdb:{folder}", tmp_path / "backup"
+    folder.chmod(0o755)
+    backup.mkdir()
+    backup.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        assert run("backup", str(backup), "--store", store) == 0
+        assert run("compact", "--store", store) == 0
+    finally:
+        os.umask(before)
+
+    assert [stat.S_IMODE((place / "data.mdb").stat().st_mode) for place in (backup, folder)] == [0o600, 0o600]
 
 
 def test_a_compacted_store_is_smaller_and_the_same(folder: Path) -> None:
