@@ -47,8 +47,8 @@ WARM_UP_STEPS = 30
 class FakeContext:
     """One client: a request is there as soon as the reply before it was taken."""
 
-    def __init__(self, number: int, steps: int, chunk: int, meter: Meter) -> None:
-        create = pb.CreateSessionRequest(model_id=MODEL)
+    def __init__(self, number: int, steps: int, chunk: int, meter: Meter, model: str) -> None:
+        create = pb.CreateSessionRequest(model_id=model)
         shape = [chunk, 9] if chunk else [9]
         x = np.random.default_rng(number).integers(0, 2, shape).astype("<f4").tobytes()
         tensor = Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=shape, raw=x)
@@ -98,7 +98,10 @@ class Meter:
         return (self._end - self._begin) / (self._until - self._skip) * 1e6
 
 
-async def drive(store: Store, repository: Repository, sessions: int, steps: int, chunk: int) -> float:
+async def drive(
+    store: Store, repository: Repository, sessions: int, steps: int, chunk: int, model: str = MODEL
+) -> float:
+    """Microseconds of processor time for each message."""
     clock, metrics, owners, drain = SystemClock(), Metrics(), Owners(None), Drain()
     engine = Engine(store, metrics, clock, Limits(), lambda owner: owners.quota_of(owner).waiting_steps)
     live = Live(store, repository.get, engine.pool_of, limit=100_000)
@@ -109,7 +112,7 @@ async def drive(store: Store, repository: Repository, sessions: int, steps: int,
     meter = Meter(sessions * (1 + WARM_UP_STEPS), sessions * (1 + WARM_UP_STEPS + steps))
 
     def call(number: int) -> Call:
-        return Call(METHOD, FakeContext(number, WARM_UP_STEPS + steps, chunk, meter))  # type: ignore[arg-type]
+        return Call(METHOD, FakeContext(number, WARM_UP_STEPS + steps, chunk, meter, model))  # type: ignore[arg-type]
 
     await asyncio.gather(*(streams.serve(call(number)) for number in range(sessions)))
     running.cancel()
@@ -119,9 +122,9 @@ async def drive(store: Store, repository: Repository, sessions: int, steps: int,
     return meter.cpu
 
 
-def bare_run(repository: Repository, sessions: int, chunk: int) -> float:
+def bare_run(repository: Repository, sessions: int, chunk: int, model_id: str = MODEL) -> float:
     """Microseconds of the model's runs for each row of a batch."""
-    model = repository.get(MODEL, 0)
+    model = repository.get(model_id, 0)
     state = {name: np.repeat(array[np.newaxis], sessions, axis=0) for name, array in model.initial_state.items()}
     entry, steps = ("chunk", (chunk,)) if chunk else ("step", ())
     x = np.random.default_rng(0).integers(0, 2, (sessions, *steps, 9)).astype(np.float32)

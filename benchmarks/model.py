@@ -31,7 +31,7 @@ HEADS = 2
 ROUND_SECONDS = 0.15
 
 
-def tuned_step() -> onnx.ModelProto:
+def tuned_step(locations: int = LOCATIONS) -> onnx.ModelProto:
     """The floor: (x, memory, weights, hr, cell) -> (y, next memory, next weights, next hr, next cell)."""
     rng = np.random.default_rng(0)
     head_sizes = [HEADS * WIDTH, HEADS, HEADS, HEADS, HEADS, HEADS, WIDTH, WIDTH]
@@ -55,8 +55,8 @@ def tuned_step() -> onnx.ModelProto:
         "ring": [0, 0, 1, 0, 0, 1],
         "zero": [0],
         "two": [2],
-        "end": [LOCATIONS],
-        "far": [LOCATIONS + 2],
+        "end": [locations],
+        "far": [locations + 2],
         "last_axis": [2],
         "one_each": [1, 1],
     }
@@ -118,11 +118,16 @@ def tuned_step() -> onnx.ModelProto:
         node("Mul", ["ww", "change"], ["wc"]),
         node("Add", ["memory", "wc"], ["next_memory"]),
     ]
-    shapes = {"memory": [WIDTH, LOCATIONS], "weights": [HEADS, LOCATIONS], "hr": [UNITS + WIDTH], "cell": [UNITS]}
+    shapes = state_shapes(locations)
     inputs = {"x": [INPUTS], **shapes}
     outputs = {"y": [OUTPUTS], **{f"next_{name}": shape for name, shape in shapes.items()}}
     graph = helper.make_graph(nodes, "tuned", _values(inputs), _values(outputs), tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def state_shapes(locations: int = LOCATIONS) -> dict[str, list[int]]:
+    """The floor's state, without the batch axis."""
+    return {"memory": [WIDTH, locations], "weights": [HEADS, locations], "hr": [UNITS + WIDTH], "cell": [UNITS]}
 
 
 def _values(shapes: dict[str, list[int]]) -> list[onnx.ValueInfoProto]:

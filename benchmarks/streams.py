@@ -36,6 +36,8 @@ from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 METHOD = "/tapehead.v1.SessionService/StreamSteps"
 OPTIONS = [("grpc.http2.bdp_probe", 0), ("grpc.so_reuseport", 0), ("grpc.optimization_target", "latency")]
 WARM_UP_SECONDS = 0.5
+OPENED_AT_ONCE = 200  # streams
+SETTLE_SECONDS = 0.1  # after a server says that it serves
 MIN_REPLY_BYTES = 60  # a step's answer has 8 floats and a hash of 32 bytes; an error or a heartbeat does not pass
 
 
@@ -86,7 +88,9 @@ class Measured(NamedTuple):
 
     rate: float  # messages a second
     p50: float  # microseconds
+    p99: float  # microseconds
     cpu: float  # microseconds of the server's processors for each message
+    rss: float  # bytes of the server's memory at the end
 
 
 class Meter:
@@ -106,8 +110,10 @@ class Meter:
         await asyncio.sleep(self._seconds)
         spent, elapsed = self._spent() - spent, time.perf_counter() - begin
         self.is_over = True
-        count = len(self._latencies)
-        return Measured(count / elapsed, median(self._latencies) * 1e6, spent / count * 1e6)
+        latencies = sorted(self._latencies)
+        count = len(latencies)
+        p50, p99 = (latencies[int(share * count)] * 1e6 for share in (0.5, 0.99))
+        return Measured(count / elapsed, p50, p99, spent / count * 1e6, self._server.memory_info().rss)
 
     def add(self, seconds: float) -> None:
         """Notes an answer and the time that it took."""
@@ -118,8 +124,8 @@ class Meter:
         return times.user + times.system
 
 
-async def drive(server: Server, sessions: int, seconds: float, chunk: int) -> Measured:
-    """Steps so many sessions for so long, each waiting for its answer.
+async def drive(server: Server, sessions: int, seconds: float, chunk: int, idle: int = 0) -> Measured:
+    """Steps so many sessions for so long, each waiting for its answer; as many as are `idle` are open beside them.
 
     `chunk` is the number of steps in a message; 0 for single steps without a time axis.
     """
@@ -152,19 +158,24 @@ async def drive(server: Server, sessions: int, seconds: float, chunk: int) -> Me
                     raise AssertionError(f"step {step}: {pb.StreamStepsResponse.FromString(reply)}")
             call.cancel()
 
-        calls = await asyncio.gather(*map(open_stream, range(sessions)))
+        calls: list[grpc.aio.StreamStreamCall] = []
+        while len(calls) < sessions + idle:
+            some = range(len(calls), min(len(calls) + OPENED_AT_ONCE, sessions + idle))
+            calls += await asyncio.gather(*map(open_stream, some))
         measured, *_ = await asyncio.gather(meter.run(), *map(stream, range(sessions), calls))
+        for call in calls:
+            call.cancel()
     return measured
 
 
-def measure(server: Server, sessions: int, seconds: float, chunk: int) -> Measured:
+def measure(server: Server, sessions: int, seconds: float, chunk: int, idle: int = 0) -> Measured:
     """Measures from a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (server, sessions, seconds, chunk))
+        return pool.apply(_measure, (server, sessions, seconds, chunk, idle))
 
 
-def _measure(server: Server, sessions: int, seconds: float, chunk: int) -> Measured:
-    return uvloop.run(drive(server, sessions, seconds, chunk))
+def _measure(server: Server, sessions: int, seconds: float, chunk: int, idle: int) -> Measured:
+    return uvloop.run(drive(server, sessions, seconds, chunk, idle))
 
 
 # --- the servers ------------------------------------------------------------------------------------------------------
@@ -179,7 +190,7 @@ def process(command: list[str], ready: Path) -> Iterator[Server]:
             if server.poll() is not None:
                 sys.exit(f"{command} ended with {server.returncode}")
             time.sleep(0.02)
-        time.sleep(0.1)
+        time.sleep(SETTLE_SECONDS)
         yield Server(json.loads(ready.read_text())["grpc"], server.pid)
     finally:
         server.terminate()
