@@ -44,7 +44,7 @@ class Entry:
         return f"{self.incarnation.hex()} {self.created!r}"
 
     def names(self, head: Head | None) -> bool:
-        """Tells whether this is the entry of the session that lies there: one that was restored has a time of its own."""
+        """Tells whether this is the entry of the session there: a restored one has a time of its own."""
         return head is not None and (head.incarnation, head.create_time) == (self.incarnation, self.created)
 
     def is_stray(self, now: float) -> bool:
