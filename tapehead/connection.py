@@ -160,8 +160,12 @@ class Connection:
         return reply
 
     def stream_steps(self, session_id: str) -> StepCall:
-        """Begins a stream; the caller cancels it."""
-        return StepCall(self.sessions.StreamSteps(metadata=self._metadata(session_id)), self.server)
+        """Begins a stream; the caller cancels it. TokenInvalid, which passes, if there is no token to be read now."""
+        try:
+            metadata = self._metadata(session_id)
+        except (OSError, ValueError) as error:  # whoever rotates the file may not be done
+            raise TokenInvalid(f"the token cannot be read: {error}", code=grpc.StatusCode.UNAVAILABLE) from error
+        return StepCall(self.sessions.StreamSteps(metadata=metadata), self.server)
 
     async def close(self) -> None:
         await self._channel.close(None)

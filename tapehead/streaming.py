@@ -154,8 +154,11 @@ class StepStream:
 
     async def _run_stream(self, patience: Patience) -> TapeheadError:
         """Opens a stream and reads it to its end; returns why it ended."""
-        self._call = call = self._connection.stream_steps(self.log.session_id or self._opening.session_id)
         writer: asyncio.Task[None] | None = None
+        try:
+            self._call = call = self._connection.stream_steps(self.log.session_id or self._opening.session_id)
+        except TapeheadError as error:
+            return error
         try:
             await call.write(StreamStepsRequest(open=self._opening.message(self.log)))
             await self._receive_opened(call)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tapehead import aio, errors
 from tapehead.access import Access
-from tests.tapehead.fake_server import FakeServer, Status, grpc
+from tests.tapehead.fake_server import FakeServer, Script, Status, grpc
 
 UNKNOWN = Status(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 
@@ -96,6 +98,48 @@ async def test_a_call_refused_for_the_token_that_it_still_has_is_not_repeated(
             await client.server()
 
     assert len(server.metadata) == 1
+
+
+async def test_a_session_waits_for_a_token_file_that_is_away_for_a_moment(tmp_path: Path, server: FakeServer) -> None:
+    """Whoever rotates tokens removes the file before the new one is there."""
+    path = written(tmp_path, "old")
+    server.scripts.append(Script(cut_after_answer_to=1))
+    async with aio.connect(server.address, token_file=path) as client, client.session("adder") as session:
+        path.unlink()
+        refused = _refusals(client)
+        await session.step([1, 1])
+        await refused.wait()
+        written(tmp_path, "new")
+
+        assert (await session.step([1, 1])).step == 2
+
+    assert server.metadata[-1]["authorization"] == "Bearer new"
+
+
+async def test_a_session_without_a_token_says_so_when_patience_ends(tmp_path: Path, server: FakeServer) -> None:
+    path = written(tmp_path, "old")
+    server.scripts.append(Script(cut_after_answer_to=1))
+    client = aio.connect(server.address, token_file=path, reconnect_timeout=0.2)
+    async with client, client.session("adder") as session:
+        path.unlink()
+        await session.step([1, 1])
+        with pytest.raises(errors.TokenInvalid, match="the token cannot be read"):
+            await session.step([1, 1])
+
+
+def _refusals(client: aio.Client) -> asyncio.Event:
+    """Is set as soon as the token could not be read."""
+    real, refused = client.connection._access.current_token, asyncio.Event()
+
+    def current_token() -> str | None:
+        try:
+            return real()
+        except OSError:
+            refused.set()
+            raise
+
+    client.connection._access = SimpleNamespace(current_token=current_token)  # type: ignore[assignment]
+    return refused
 
 
 def _held_back(client: aio.Client, token: str):
