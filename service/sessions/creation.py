@@ -103,7 +103,7 @@ class Creation:
         return Birth(
             model_id=model.model_id,
             model_version=model.version,
-            window=_bounded_window(model, spec.window or (like.window if like else DEFAULT_WINDOW)),
+            window=bounded_window(model, spec.window or (like.window if like else DEFAULT_WINDOW)),
             ttl=spec.ttl or (like.ttl if like else self._default_ttl),
             request_hash=request,
             labels=dict(spec.labels),
@@ -182,7 +182,7 @@ def require_free(key: Key, spec: CreateSpec, birth: Birth, stone: Tombstone) -> 
         raise gone(key.session_id, stone)
 
 
-def _bounded_window(model: Model, window: int) -> int:
+def bounded_window(model: Model, window: int) -> int:
     """The window in steps, smaller where the answers are large: clients count in steps, so it is settled here."""
     largest = max(
         sum(output.least_bytes for output in entry.outputs) for entry in model.entries.values() if entry.writes_state

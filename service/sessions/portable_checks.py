@@ -13,7 +13,7 @@ from ..store.base import Answer, Birth, Snapshot
 from ..store.record import decode_tensors
 from .answers import decode_answer
 from .constants import Constants
-from .creation import START
+from .creation import START, bounded_window
 from .identity import MAX_TTL, MAX_WINDOW, MIN_TTL
 from .live import state_layout
 from .retention import MAX_KEPT
@@ -41,6 +41,8 @@ def check_snapshot(snapshot: Snapshot, model: Model) -> None:
     numbers = 1 <= birth.window <= MAX_WINDOW, steps, birth.model_version >= 1
     if not all(numbers) or not MIN_TTL <= birth.ttl <= MAX_TTL:
         raise MalformedMessage("the numbers of the session in the file do not go together")
+    if birth.window > (most := bounded_window(model, birth.window)):
+        raise _other_model(model, f"one with the answers of {birth.window} steps kept, not of at most {most}")
     if birth.began != (START in model.entries):
         raise _other_model(model, "one that began otherwise")
     _check_constants(birth, model)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from service.errors import InvalidInput
+from service.errors import InvalidField, InvalidInput
+from service.hosting.model import TensorSpec
+from service.sessions.creation import MAX_WINDOW_BYTES
+from service.sessions.identity import CreateSpec
 from service.sessions.live import first_state
 from service.sessions.portable import ImportSpec, Portable
 from service.sessions.portable_file import encode_snapshot
@@ -37,3 +41,17 @@ async def test_a_step_that_a_store_cannot_count_on_from_is_refused() -> None:
 
     for step in (2**52 + 1, 2**53, 2**60, 2**62):
         assert "numbers" in await require_refused(encode_snapshot(replace(FRESH, committed_step=step)))
+
+
+async def test_a_file_brings_no_wider_window_than_a_creation_would_get() -> None:
+    """The answers that a session keeps are bounded in bytes too."""
+    model = fake_model()
+    output = TensorSpec("y", np.dtype(np.float32), (MAX_WINDOW_BYTES // 4 // 8,))  # eight steps' answers fill the bound
+    model = replace(model, entries={"step": replace(model.entries["step"], outputs=(output,))})
+    server = memory_server(model)
+    created = await server.lifecycle.create(OWNER, CreateSpec("s", "accumulator", window=64))
+    assert created.head.birth.window == 8
+
+    await imported(server, encode_snapshot(replace(FRESH, birth=replace(BIRTH, window=8))))
+    with pytest.raises(InvalidField, match="9 steps"):
+        await imported(server, encode_snapshot(replace(FRESH, birth=replace(BIRTH, window=9))))
