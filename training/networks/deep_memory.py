@@ -116,14 +116,14 @@ class DeepMemory(nn.Module):
         x = sentence.unsqueeze(1)
         after = []
         for number in range(len(self.writes)):
-            before = memory[:, number * self.options.heads : (number + 1) * self.options.heads]
+            before = self._of_layer(memory, number)
             address, value, gate = self.writes[number](x)
             after.append(write(before, address, value, gate))
             if number < len(self.reads):
                 x = self.reads[number](x, before.__rmatmul__)
         return torch.cat(after, dim=1)
 
-    def tell_all(self, story: Tensor) -> tuple[Tensor, Tensor]:
+    def tell_all(self, story: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """What all sentences [B, T, size] of a story write: addresses [B, M, T, K] and changes [B, M, T, V].
 
         The same as telling them one by one; see `delta_rule.changes`.
@@ -131,12 +131,16 @@ class DeepMemory(nn.Module):
         earlier = torch.ones(story.shape[1], story.shape[1], dtype=torch.bool, device=story.device).tril(-1)
         x, addresses, changed = story, [], []
         for number, layer in enumerate(self.writes):
+            before = self._of_layer(memory, number)
             address, value, gate = layer(x)
             addresses.append(address)
-            changed.append(changes(address, value, gate))
+            changed.append(changes(address, value, gate, before))
             if number < len(self.reads):
-                x = self.reads[number](x, finder(address, changed[-1], earlier))
+                x = self.reads[number](x, finder(before, address, changed[-1], earlier))
         return torch.cat(addresses, dim=1), torch.cat(changed, dim=1)
+
+    def _of_layer(self, memory: Tensor, number: int) -> Tensor:
+        return memory[:, number * self.options.heads : (number + 1) * self.options.heads]
 
     def ask(self, questions: Tensor, find: Find) -> Tensor:
         """Scores [B, Q, answers] of questions given as vectors [B, Q, size]."""

@@ -23,18 +23,20 @@ def write(memory: Tensor, address: Tensor, value: Tensor, gate: Tensor) -> Tenso
     return memory + address.transpose(-1, -2) @ (gate * (value - address @ memory))
 
 
-def changes(address: Tensor, value: Tensor, gate: Tensor) -> Tensor:
-    """What T writes after each other add at their addresses [B, M, T, V], the memory being empty before.
+def changes(address: Tensor, value: Tensor, gate: Tensor, before: Tensor) -> Tensor:
+    """What T writes after each other add at their addresses [B, M, T, V] of the memory `before` [B, M, K, V].
 
-    The memory after t writes is the sum of the outer products of the first t addresses and changes. With the change
-    of a write u = g (v - the sum over the earlier ones of (k . k') u') they are one triangular system.
+    The memory after t writes is that before, plus the outer products of the first t addresses and changes. With the
+    change of a write u = g (v - S^T k - the sum over the earlier ones of (k . k') u') they are one triangular system.
     """
     overlap = gate * (address @ address.transpose(-1, -2))
-    solved: Tensor = torch.linalg.solve_triangular(overlap.tril(-1), gate * value, upper=False, unitriangular=True)
+    solved: Tensor = torch.linalg.solve_triangular(
+        overlap.tril(-1), gate * (value - address @ before), upper=False, unitriangular=True
+    )
     return solved
 
 
-def finder(address: Tensor, changed: Tensor, told: Tensor) -> Find:
-    """Finds in what was written by those sentences of which `told` [..., Q, T] says that they count."""
+def finder(before: Tensor, address: Tensor, changed: Tensor, told: Tensor) -> Find:
+    """Finds in the memory `before`, and in what was written by those sentences that `told` [..., Q, T] says count."""
     towards = address.transpose(-1, -2)
-    return lambda look: (look @ towards).masked_fill(~told, 0) @ changed
+    return lambda look: look @ before + (look @ towards).masked_fill(~told, 0) @ changed

@@ -65,27 +65,49 @@ class EntityNetwork(nn.Module):
         """How far each question lets the linear memory speak; it does not teach the question's vector."""
         return torch.sigmoid(self.gate(asked.detach()))
 
-    def parts(self, sentences: Tensor, story: Tensor, questions: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    def tell_all(self, sentences: Tensor, story: Tensor, memory: Memory) -> Memory:
+        """Both memories after the sentences of some stories; `story` [B, T] names rows of `sentences`."""
+        deep, linear = memory
+        address, changed = self.deep.tell_all(self.deep.encode(sentences)[story], deep)
+        deep = deep + address.transpose(-1, -2) @ changed
+        address, changed = self.linear.tell_all(self.linear.encode(sentences)[story], linear)
+        return deep, linear + address.transpose(-1, -2) @ changed
+
+    def parts(
+        self, sentences: Tensor, story: Tensor, questions: Tensor, after: Tensor, memory: Memory | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Scores y and what is added to them, both [B, Q, answers], of all questions of some stories.
 
         sentences: [distinct, words]; story [B, T] and questions [B, Q] name rows of it; `after` [B, Q] is how many
-        sentences of the story were told when the question was asked.
+        sentences of the story were told when the question was asked. The stories go on from `memory`, if it is given.
         """
+        memory = self.initial_memory(len(story)) if memory is None else memory
         vectors = self.deep.encode(sentences)
-        told = (torch.arange(story.shape[1], device=after.device) < after.unsqueeze(-1)).unsqueeze(1)
         asked = vectors[questions]
-        y = self.deep.ask(asked, finder(*self.deep.tell_all(vectors[story]), told))
-        return y, self._open(asked) * self.plain(sentences, story, questions, after)
+        find = finder(memory[0], *self.deep.tell_all(vectors[story], memory[0]), _told(story, after))
+        return self.deep.ask(asked, find), self._open(asked) * self.plain(sentences, story, questions, after, memory)
 
-    def plain(self, sentences: Tensor, story: Tensor, questions: Tensor, after: Tensor) -> Tensor:
+    def plain(
+        self, sentences: Tensor, story: Tensor, questions: Tensor, after: Tensor, memory: Memory | None = None
+    ) -> Tensor:
         """Scores b [B, Q, answers] of the linear memory alone; arguments as in `parts`."""
+        before = (self.initial_memory(len(story)) if memory is None else memory)[1]
         vectors = self.linear.encode(sentences)
-        told = (torch.arange(story.shape[1], device=after.device) < after.unsqueeze(-1)).unsqueeze(1)
-        address, changed = self.linear.tell_all(vectors[story])
-        each = (slice(hop, hop + 1) for hop in range(self.linear.hops))
-        return self.linear.ask(vectors[questions], [finder(address[:, one], changed[:, one], told) for one in each])
+        written = (before, *self.linear.tell_all(vectors[story], before))
+        finds = [
+            finder(*(part[:, hop : hop + 1] for part in written), _told(story, after))
+            for hop in range(self.linear.hops)
+        ]
+        return self.linear.ask(vectors[questions], finds)
 
-    def forward(self, sentences: Tensor, story: Tensor, questions: Tensor, after: Tensor) -> Tensor:
+    def forward(
+        self, sentences: Tensor, story: Tensor, questions: Tensor, after: Tensor, memory: Memory | None = None
+    ) -> Tensor:
         """Scores [B, Q, answers]; arguments as in `parts`."""
-        y, added = self.parts(sentences, story, questions, after)
+        y, added = self.parts(sentences, story, questions, after, memory)
         return y + added
+
+
+def _told(story: Tensor, after: Tensor) -> Tensor:
+    """Which sentences were told before each question [B, 1, Q, T]."""
+    return (torch.arange(story.shape[1], device=after.device) < after.unsqueeze(-1)).unsqueeze(1)

@@ -54,10 +54,10 @@ class LinearMemory(nn.Module):
         """The memory after one more sentence, given as its vectors [B, H + 1, S]."""
         return write(memory, *self._parts(sentence.unsqueeze(1)))
 
-    def tell_all(self, story: Tensor) -> tuple[Tensor, Tensor]:
+    def tell_all(self, story: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """What all sentences [B, T, H + 1, S] of a story write: addresses and changes [B, H, T, S]."""
         address, value, gate = self._parts(story)
-        return address, changes(address, value, gate)
+        return address, changes(address, value, gate, memory)
 
     def ask(self, questions: Tensor, finds: list[Find]) -> Tensor:
         """Scores [B, Q, answers] of questions [B, Q, H + 1, S]; each hop looks into its own matrix."""

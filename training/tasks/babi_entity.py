@@ -17,14 +17,17 @@ from ..config import Config, read_table
 from ..device import find_device, move
 from ..errors import TrainingError
 from ..experiment import Graphs
-from ..networks.entity_network import EntityNetwork, EntityOptions
+from ..networks.entity_network import EntityNetwork, EntityOptions, Memory
 from .babi_data import CHOOSING, FAILED
 from .babi_entity_card import NOTES
 from .babi_entity_graphs import checks, initial, manifest, modules, probes
+from .babi_entity_sessions import LongSessions, tell
 from .babi_entity_stories import NO_QUESTION, StoryBatch, WholeStories
 from .babi_stories import TASKS, Story, load, load_own
 from .babi_words import SENTENCE_WORDS, Words, all_words
 
+AFTER = (300, 3000)  # sentences told before stories of task 1, to measure whether a memory stays in order
+AFTER_STORIES = 50
 FIRST_SHARE = 40  # of a batch's slots: how many make one story while the linear memory learns alone
 
 
@@ -52,6 +55,11 @@ class EntityRecipe:
     often_share: float = 1.0  # how often an epoch has a story of these tasks
     seldom: tuple[int, ...] = ()
     seldom_share: float = 1.0
+    # Some batches tell their stories after many sentences of other stories, so that the memory learns to stay in order.
+    after_share: float = 0.0  # of the batches
+    after_tasks: tuple[int, ...] = (1,)  # whose sentences are told before; none may change what a later story means
+    after_longest: int = 200  # sentences more, whenever a session's turn comes
+    after_turns: int = 20  # after which a session begins anew, on average
 
 
 class EntityExperiment:
@@ -81,6 +89,8 @@ class EntityExperiment:
         shares[np.isin(self.train.task, recipe.often)] = recipe.often_share
         shares[np.isin(self.train.task, recipe.seldom)] = recipe.seldom_share
         self.order = self.train.order(recipe.slots, self.generator, shares)
+        after = recipe.after_tasks if np.isin(self.train.task, recipe.after_tasks).any() else self.task.tasks[:1]
+        self.sessions = LongSessions(self.entity, self.train, after, recipe.after_turns)
         self.first_stories = np.flatnonzero(self.train.task == recipe.first_task)
         if recipe.first_updates and not len(self.first_stories):
             raise TrainingError(
@@ -117,9 +127,22 @@ class EntityExperiment:
             drawn = torch.randint(len(self.first_stories), (count,), generator=self.generator)
             batch = self._batch(self.train, self.first_stories[drawn.numpy()])
             return _cross_entropy(self.entity.plain(*batch.asked()), batch.answer)
-        batch = self._batch(self.train, next(self.order))
-        y, added = self.entity.parts(*batch.asked())
+        which, share = next(self.order), self.recipe.after_share
+        if share and torch.rand((), generator=self.generator) < share:
+            batch, memory = self._later_in_sessions(which)
+        else:
+            batch, memory = self._batch(self.train, which), None
+        y, added = self.entity.parts(*batch.asked(), memory)
         return _cross_entropy(y, batch.answer) + _cross_entropy(y.detach() + added, batch.answer)
+
+    def _later_in_sessions(self, which: NDArray[np.int64]) -> tuple[StoryBatch, Memory]:
+        """Some of these stories, as told in sessions that were told much else before, and what those remember."""
+        length = int(torch.randint(1, self.recipe.after_longest + 1, (), generator=self.generator))
+        most = max(1, 2 * self.recipe.slots // int(2 * length + self.train.costs[which].max()))
+        chosen, memory, prefix = self.sessions.draw(min(most, len(which)), length, self.generator)
+        batch = move(self.train.batch(which[: len(chosen)], prefix), self.device)
+        self.sessions.go_on(chosen, batch.sentences, batch.story[:, :length], self.generator)
+        return batch, memory
 
     def _batch(self, stories: WholeStories, which: NDArray[np.int64]) -> StoryBatch:
         return move(stories.batch(which), self.device)
@@ -130,12 +153,33 @@ class EntityExperiment:
         nn.utils.clip_grad_norm_([*self.entity.linear.parameters(), *self.entity.gate.parameters()], self.recipe.clip)
 
     def validate(self) -> dict[str, float]:
-        """Errors on the held-out stories that choose the weights."""
-        return self._errors(self.choosing)
+        """Errors on the held-out stories that choose the weights.
+
+        Where stories are told after many others in training, they are here too, and the score counts that as a task.
+        """
+        errors = self._errors(self.choosing)
+        if self.recipe.after_share:
+            wrong = self._wrong_after(self.choosing, AFTER[0])
+            errors |= {f"after {AFTER[0]}": wrong, "score": round(errors["score"] + wrong / len(self.task.tasks), 4)}
+        return errors
 
     def test(self) -> dict[str, float]:
         """Errors on the held-out stories that choose nothing."""
-        return self._errors(self.measuring)
+        return self._errors(self.measuring) | {
+            f"after {length}": self._wrong_after(self.measuring, length) for length in AFTER
+        }
+
+    def _wrong_after(self, stories: WholeStories, length: int) -> float:
+        """Percent of wrong answers to the first task whose sentences are told before, after so many more of them."""
+        task = next((task for task in self.recipe.after_tasks if task in stories.task), int(stories.task[0]))
+        which = np.flatnonzero(stories.task == task)[:AFTER_STORIES]
+        random = torch.Generator().manual_seed(length)
+        prefix = stories.prefixes((task,), len(which), length, random)
+        batch = move(stories.batch(which, prefix), self.device)
+        memory = tell(self.entity, batch.sentences, batch.story[:, :length], self.entity.initial_memory(len(which)))
+        story, after = batch.story[:, length:], batch.after - length
+        wrong = self.network(batch.sentences, story, batch.questions, after, memory).argmax(-1) != batch.answer
+        return round(100 * float(wrong[batch.answer != NO_QUESTION].float().mean()), 3)
 
     def _errors(self, stories: WholeStories) -> dict[str, float]:
         """Percent of wrong answers: per task, their mean as `score`, and how many tasks failed."""
@@ -188,12 +232,15 @@ class EntityExperiment:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Where the order of batches stands."""
-        return with_prefix("order", self.order.state())
+        """Where the order of batches stands, and what long sessions remember."""
+        sessions = with_prefix("sessions", self.sessions.state()) if self.recipe.after_share else {}
+        return {**with_prefix("order", self.order.state()), **sessions}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continues from there."""
         self.order.load_state(without_prefix("order", state))
+        if self.recipe.after_share:
+            self.sessions.load_state(without_prefix("sessions", state))
 
 
 def _cross_entropy(scores: Tensor, answer: Tensor) -> Tensor:

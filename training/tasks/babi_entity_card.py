@@ -31,8 +31,8 @@ value at an address is replaced as far as a gate is open):
   alone, the deep memory stayed at a guess, and the linear one was at less than 1 % wrong within ten seconds.
 
 Gated writes about entities are of Henaff et al. (2017, arXiv 1612.03969), memories of outer products along a story of
-Schlag and Schmidhuber (2018, arXiv 1811.12143), the delta rule as a write of Schlag et al. (2021, arXiv 2102.11174), and
-the way to train on whole stories at once of Yang et al. (2024, arXiv 2406.06484).
+Schlag and Schmidhuber (2018, arXiv 1811.12143), the delta rule as a write of Schlag et al. (2021, arXiv 2102.11174),
+and the way to train on whole stories at once of Yang et al. (2024, arXiv 2406.06484).
 
 The longest story trained on has 228 sentences. A memory of fixed size cannot keep everything: what a longer story told
 first is the more likely to be overwritten the more was told after it.

@@ -60,14 +60,17 @@ class WholeStories:
     def __len__(self) -> int:
         return len(self.told)
 
-    def batch(self, which: NDArray[np.int64]) -> StoryBatch:
-        """The stories numbered `which`."""
+    def batch(self, which: NDArray[np.int64], prefix: NDArray[np.int64] | None = None) -> StoryBatch:
+        """The stories numbered `which`, each told after its row of `prefix` [B, sentences], if there is one."""
         story = np.zeros((len(which), self.lengths[which].max()), np.int64)
         asked = np.zeros((3, len(which), self.counts[which].max()), np.int64)
         asked[2] = NO_QUESTION
         for row, number in enumerate(which):
             story[row, : self.lengths[number]] = self.told[number]
             asked[:, row, : self.counts[number]] = self.asked[number]
+        if prefix is not None:
+            story = np.concatenate([prefix, story], axis=1)
+            asked[1] += prefix.shape[1]
         distinct, rows = np.unique(np.concatenate([story.ravel(), asked[0].ravel()]), return_inverse=True)
         return StoryBatch(
             sentences=torch.from_numpy(self.sentences[distinct]),
@@ -77,6 +80,13 @@ class WholeStories:
             answer=torch.from_numpy(asked[2]),
             task=torch.from_numpy(self.task[which]),
         )
+
+    def prefixes(self, tasks: Sequence[int], rows: int, length: int, random: torch.Generator) -> NDArray[np.int64]:
+        """Sentences [rows, length] as these tasks tell them: stories one behind the other, from a random place on."""
+        told = np.concatenate([told for told, task in zip(self.told, self.task, strict=True) if task in tasks])
+        first = torch.randint(len(told), (rows, 1), generator=random).numpy()
+        prefix: NDArray[np.int64] = told[(first + np.arange(length)) % len(told)]
+        return prefix
 
     def order(self, slots: int, random: torch.Generator, shares: NDArray[np.float64]) -> Order:
         """An endless order of batches of about as large stories; `shares` as in `Order`."""

@@ -50,8 +50,8 @@ def test_all_writes_at_once_are_those_after_each_other() -> None:
     look = torch.randn(2, 3, 8, 4)
     told = torch.ones(8, 7, dtype=torch.bool).tril(-1)  # the t-th look comes after t writes
 
-    found = finder(address, changes(address, value, gate), told)(look)
-    memory, expected = torch.zeros(2, 3, 4, 5), []
+    memory, expected = torch.randn(2, 3, 4, 5), []
+    found = finder(memory, address, changes(address, value, gate, memory), told)(look)
     for t in range(8):
         expected.append(look[:, :, t : t + 1] @ memory)
         if t < 7:
@@ -78,6 +78,17 @@ def test_telling_one_by_one_answers_like_the_whole_story(network: EntityNetwork)
             assert torch.allclose(alone[0], at_once[row, column], atol=1e-5)
 
 
+def test_a_story_goes_on_from_what_was_told_before(network: EntityNetwork) -> None:
+    torch.manual_seed(6)
+    sentences, story = torch.randint(0, WORDS, (9, LENGTH)), torch.randint(0, 9, (2, 8))
+    questions, after = torch.randint(0, 9, (2, 2)), torch.tensor([[3, 8], [5, 6]])
+
+    memory = network.tell_all(sentences, story[:, :3], network.initial_memory(2))
+    later = network(sentences, story[:, 3:], questions, after - 3, memory)
+
+    assert torch.allclose(later, network(sentences, story, questions, after), atol=1e-5)
+
+
 def test_a_sentence_changes_the_memory_and_never_its_size(network: EntityNetwork) -> None:
     memory = network.initial_memory(3)
     shapes = [part.shape for part in memory]
@@ -95,8 +106,9 @@ def test_what_a_sentence_writes_depends_on_what_was_told_before(network: EntityN
     """Of the first layer only what stands at the addresses counts; above, addresses and values change too."""
     torch.manual_seed(4)
     told = network.deep.encode(torch.randint(2, WORDS, (2, LENGTH)))
-    addresses, _ = network.deep.tell_all(told.unsqueeze(0))
-    alone, _ = network.deep.tell_all(told[1:].unsqueeze(0))
+    empty = network.deep.initial_memory(1)
+    addresses, _ = network.deep.tell_all(told.unsqueeze(0), empty)
+    alone, _ = network.deep.tell_all(told[1:].unsqueeze(0), empty)
 
     first_layer, above = slice(0, 2), slice(2, 6)
     assert torch.allclose(addresses[:, first_layer, 1], alone[:, first_layer, 0], atol=1e-6)

@@ -128,7 +128,36 @@ def test_the_linear_memory_takes_no_gradient_from_the_deep_one(stories: Path) ->
     assert torch.allclose(both, alone, atol=1e-7)
 
 
-@pytest.mark.parametrize("make", [entity_config, reader_config])
+def session_config(folder: Path) -> Config:
+    """Half the stories go on from long sessions, of which some begin anew."""
+    return entity_config(folder, first_updates=0, after_share=0.5, after_longest=5, after_turns=2)
+
+
+def test_long_sessions_go_on_and_begin_anew(stories: Path) -> None:
+    """What a session remembers is what it was told since it began."""
+    experiment = build(session_config(stories))
+    assert isinstance(experiment, EntityExperiment)
+    sessions, network = experiment.sessions, experiment.entity
+    sessions.turns = 10**9  # none begins anew
+    chosen, memory, prefix = sessions.draw(3, 250, experiment.generator)
+    sentences = torch.from_numpy(experiment.train.sentences)
+    assert not memory[0].any()
+
+    sessions.go_on(chosen, sentences, torch.from_numpy(prefix), experiment.generator)
+
+    expected = network.initial_memory(3)
+    for number in range(250):
+        with torch.no_grad():
+            expected = network.tell(sentences[prefix[:, number]], expected)
+    for kept, told in zip(sessions.memory, expected, strict=True):
+        assert torch.allclose(kept[chosen], told, atol=1e-4)
+        assert len(kept.flatten(1).any(dim=1).nonzero()) == 3, "the other sessions are as they were"
+    sessions.turns = 1  # all begin anew
+    sessions.go_on(chosen, sentences, torch.from_numpy(prefix), experiment.generator)
+    assert not sessions.memory[0].any()
+
+
+@pytest.mark.parametrize("make", [entity_config, session_config, reader_config])
 def test_an_interrupted_run_goes_on_with_the_same_bits(stories: Path, make: Any) -> None:
     one, other = (build(make(stories)) for _ in range(2))
     steps(one, 1, 3)
