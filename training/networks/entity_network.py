@@ -93,11 +93,10 @@ class EntityNetwork(nn.Module):
         """Scores b [B, Q, answers] of the linear memory alone; arguments as in `parts`."""
         before = (self.initial_memory(len(story)) if memory is None else memory)[1]
         vectors = self.linear.encode(sentences)
-        written = (before, *self.linear.tell_all(vectors[story], before))
-        finds = [
-            finder(*(part[:, hop : hop + 1] for part in written), _told(story, after))
-            for hop in range(self.linear.hops)
-        ]
+        address, changed = self.linear.tell_all(vectors[story], before)
+        told = _told(story, after)
+        each = [slice(hop, hop + 1) for hop in range(self.linear.hops)]
+        finds = [finder(before[:, one], address[:, one], changed[:, one], told) for one in each]
         return self.linear.ask(vectors[questions], finds)
 
     def forward(
