@@ -28,6 +28,10 @@ class NetworkOptions(MachineOptions):
 
     read_heads: int = 1
     write_heads: int = 1
+    # How strongly heads that have learned nothing yet prefer to stay where they are, taken from the biases of gates and
+    # shifts. At 0 they spread out in a few steps and can only gather again by content; a head that is to wait for its
+    # turn then learns to look for the beginning, which fails among more locations than it was trained with.
+    stay: float = 0.0
 
 
 class NTMState(NamedTuple):
@@ -71,6 +75,7 @@ class NTM(Machine):
         self.initial_weights = nn.Parameter(torch.zeros(heads, locations))
         with torch.no_grad():
             self.initial_weights[:, 0] = PEAK
+            self.heads.bias[heads * (width + 2) : heads * (width + 5)] -= options.stay  # gates, back, forward
 
     def initial_state(self, batch: int) -> NTMState | PlainNTMState:
         """The state before the first step."""

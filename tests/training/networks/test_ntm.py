@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -87,3 +89,16 @@ def test_the_initial_weights_lie_on_the_first_location(network: NTM) -> None:
 
     assert weights.argmax(-1).eq(0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2))
+
+
+def test_heads_stay_where_they_are_if_told_so_at_the_start() -> None:
+    """Before any training, over 40 steps of random input; without that, they spread out."""
+    inputs = torch.randn(40, 4, SMALL.inputs, generator=torch.Generator().manual_seed(6))
+    least = {}
+    for stay in (0.0, 4.0):
+        torch.manual_seed(3)
+        state = NTM(replace(SMALL, stay=stay)).eval().run(inputs)[1]
+        least[stay] = state.weights[..., 0].min().item()
+
+    assert least[4.0] > 0.9
+    assert least[0.0] < 0.5
