@@ -74,7 +74,7 @@ class Portable:
         Raises MalformedMessage, InvalidField, ModelNotFound and FingerprintMismatch for a file that does not suit,
         having written nothing; and what creating a session raises.
         """
-        snapshot = await asyncio.to_thread(decode_snapshot, data)
+        snapshot, digest = await asyncio.to_thread(_read, data)
         born = snapshot.birth
         labels = spec.labels or born.labels
         asked = CreateSpec(
@@ -89,7 +89,7 @@ class Portable:
             born.keep_every,
             born.keep_most,
         )
-        request = request_hash(checked(asked), hashlib.sha256(data).hexdigest())
+        request = request_hash(checked(asked), digest)
         again = await self._creation.found_again(owner, asked, request)
         if again is not None:
             return SessionView(again[0].session_id, again[1], attached=False)
@@ -125,3 +125,8 @@ class Portable:
         is_whole = first == head.oldest_kept_answer and len(states) == len(kept)
         snapshot = Snapshot(head.birth, head.committed_step, head.fingerprint, record.state, answers, states)
         return snapshot, is_whole
+
+
+def _read(data: bytes) -> tuple[Snapshot, str]:
+    """What a file holds, and what tells it from another."""
+    return decode_snapshot(data), hashlib.sha256(data).hexdigest()

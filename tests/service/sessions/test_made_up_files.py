@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -55,3 +57,20 @@ async def test_a_file_brings_no_wider_window_than_a_creation_would_get() -> None
     await imported(server, encode_snapshot(replace(FRESH, birth=replace(BIRTH, window=8))))
     with pytest.raises(InvalidField, match="9 steps"):
         await imported(server, encode_snapshot(replace(FRESH, birth=replace(BIRTH, window=9))))
+
+
+async def test_a_large_file_is_not_hashed_while_everybody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a millisecond a megabyte, which the loop's thread does not have."""
+    data = encode_snapshot(replace(FRESH, birth=replace(BIRTH, labels={"a": "x" * 100})))
+    hashed: list[tuple[bool, int]] = []
+    sha256 = hashlib.sha256
+
+    def noted(content: bytes = b"", **options: bool) -> object:
+        hashed.append((threading.current_thread() is threading.main_thread(), len(content)))
+        return sha256(content, **options)
+
+    monkeypatch.setattr(hashlib, "sha256", noted)
+    await imported(memory_server(), data)
+
+    assert (False, len(data)) in hashed
+    assert not [size for on_loop, size in hashed if on_loop and size >= len(data) // 2]
