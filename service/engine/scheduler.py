@@ -1,8 +1,8 @@
 """Which waiting steps run next. Pure: no await, no clock, no numbers of a model.
 
-Work that may share a run carries the same batch key. Keys take turns by the age of their oldest work, and within a key
-work runs in the order in which it came; a chunk that has steps left goes to the end of the line after each one, so
-that neither a long chunk nor a busy model starves the others.
+Work that may share a run carries the same batch key. Keys take turns by the age of their oldest work; within a key the
+owners take turns, and an owner's work runs in the order in which it came. A chunk that has steps left goes to the end
+of its owner's line after each run. So neither a long chunk, nor a busy model, nor a greedy owner starves the others.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ class Schedulable(Protocol):
     def batch_key(self) -> Hashable: ...
     @property
     def batch_limit(self) -> int: ...
+    @property
+    def owner(self) -> str: ...
 
 
 W = TypeVar("W", bound=Schedulable)
@@ -28,7 +30,7 @@ class Scheduler(Generic[W]):
     """Holds what waits to be run, at most one piece of work of a session at a time."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[Hashable, OrderedDict[W, None]] = OrderedDict()
+        self._lines: OrderedDict[Hashable, _Line[W]] = OrderedDict()
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
@@ -37,17 +39,17 @@ class Scheduler(Generic[W]):
         return f"<Scheduler: {len(self)} waiting | {len(self._lines)} batch keys>"
 
     def add(self, work: W) -> None:
-        """Puts work at the end of its line."""
+        """Puts work at the end of its owner's line."""
         line = self._lines.get(work.batch_key)
         if line is None:
-            line = self._lines[work.batch_key] = OrderedDict()
-        line[work] = None
+            line = self._lines[work.batch_key] = _Line()
+        line.add(work)
 
     def remove(self, work: W) -> None:
         """Takes work out; nothing happens if it does not wait."""
         line = self._lines.get(work.batch_key)
         if line is not None:
-            line.pop(work, None)
+            line.remove(work)
             if not line:
                 del self._lines[work.batch_key]
 
@@ -56,8 +58,47 @@ class Scheduler(Generic[W]):
         if not self._lines:
             return []
         key, line = self._lines.popitem(last=False)
-        limit = next(iter(line)).batch_limit
-        batch = [line.popitem(last=False)[0] for _ in range(min(limit, len(line)))]
+        batch = line.take()
         if line:
             self._lines[key] = line  # behind the other keys
+        return batch
+
+
+class _Line(Generic[W]):
+    """The work of one batch key; none of its owners is without work."""
+
+    def __init__(self) -> None:
+        self._owners: OrderedDict[str, OrderedDict[W, None]] = OrderedDict()  # whose turn it is first
+
+    def __len__(self) -> int:
+        return sum(map(len, self._owners.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._owners)
+
+    def add(self, work: W) -> None:
+        own = self._owners.get(work.owner)
+        if own is None:
+            own = self._owners[work.owner] = OrderedDict()
+        own[work] = None
+
+    def remove(self, work: W) -> None:
+        own = self._owners.get(work.owner)
+        if own is not None:
+            own.pop(work, None)
+            if not own:
+                del self._owners[work.owner]
+
+    def take(self) -> list[W]:
+        """Takes out as much as may run together, one of each owner in turn."""
+        batch: list[W] = []
+        limit = 1  # until the first says how many
+        while self._owners and len(batch) < limit:
+            owner, own = self._owners.popitem(last=False)
+            batch.append(own.popitem(last=False)[0])
+            limit = batch[0].batch_limit
+            while own and not self._owners and len(batch) < limit:  # nobody else waits
+                batch.append(own.popitem(last=False)[0])
+            if own:
+                self._owners[owner] = own  # behind the other owners
         return batch

@@ -12,6 +12,7 @@ class Waiting:
     name: str
     batch_key: str
     batch_limit: int = 2
+    owner: str = ""
 
 
 def names(batch: list[Waiting]) -> str:
@@ -36,6 +37,26 @@ def test_keys_take_turns() -> None:
         scheduler.add(Waiting(name, key))
 
     assert [names(scheduler.next_batch()) for _ in range(4)] == ["a b", "x y", "c", "z"]
+
+
+def test_owners_take_turns_within_a_key_and_each_keeps_its_order() -> None:
+    scheduler: Scheduler[Waiting] = Scheduler()
+    for name, owner in [("a1", "ada"), ("a2", "ada"), ("a3", "ada"), ("a4", "ada"), ("b1", "bob"), ("c1", "cy")]:
+        scheduler.add(Waiting(name, "k", owner=owner))
+    first = names(scheduler.next_batch())
+    scheduler.add(Waiting("b2", "k", owner="bob"))
+
+    assert [first, *(names(scheduler.next_batch()) for _ in range(3))] == ["a1 b1", "c1 a2", "b2 a3", "a4"]
+
+
+def test_an_owner_whose_work_was_taken_out_has_no_turn() -> None:
+    scheduler: Scheduler[Waiting] = Scheduler()
+    gone = Waiting("gone", "k", owner="bob")
+    for work in (Waiting("a1", "k", owner="ada"), gone, Waiting("a2", "k", owner="ada")):
+        scheduler.add(work)
+    scheduler.remove(gone)
+
+    assert (len(scheduler), names(scheduler.next_batch())) == (2, "a1 a2")
 
 
 def test_a_chunk_goes_to_the_end_of_the_line_after_each_step() -> None:
