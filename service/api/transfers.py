@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tapehead.v1 import portable_pb2 as pb
 
-from ..errors import MalformedMessage, OverCapacity, TooLong
+from ..errors import MalformedMessage, OverCapacity, QuotaExceeded, TooLong
 from ..sessions.listing import SessionView
 from ..sessions.portable import ImportSpec, Portable
 from ..store.base import Key
@@ -18,8 +19,9 @@ from .views import durability_of, incarnation_of, seconds_of
 
 PIECE_BYTES = 1 << 20  # every client takes messages of that size
 MOST_AT_ONCE = 8  # files in memory
+MOST_OF_OWNER = 2  # of them, where callers say who they are
 RETRY_AFTER = 1.0  # seconds
-IMPORT_SECONDS = 300.0  # for a whole file: whoever sends it more slowly holds a place that others want
+FILE_SECONDS = 300.0  # for a whole file: whoever sends, or takes, it more slowly holds a place that others want
 
 
 class Transfers:
@@ -29,25 +31,35 @@ class Transfers:
         self._portable = portable
         self._max_import_bytes = max_import_bytes
         self._count = 0
+        self._count_of: Counter[str] = Counter()  # by owner
 
     async def export_session(self, request: pb.ExportSessionRequest, call: Call) -> None:
-        with self._place():
-            key = Key(call.owner, request.session_id)
-            step, data = await self._portable.export_session(
-                key, incarnation_of(request.incarnation), request.minimum_step
-            )
-            for begin in range(0, len(data), PIECE_BYTES):
-                piece = data[begin : begin + PIECE_BYTES]
-                await call.write(pb.ExportSessionResponse(data=piece, total_bytes=len(data), committed_step=step))
+        with self._place(call.owner):
+            try:
+                async with asyncio.timeout(FILE_SECONDS):
+                    await self._write(request, call)
+            except TimeoutError:
+                raise OverCapacity("seconds for a session's file", int(FILE_SECONDS), retry_after=RETRY_AFTER) from None
 
     async def import_session(self, call: Call) -> SessionView:
-        with self._place():
+        with self._place(call.owner):
             try:
-                async with asyncio.timeout(IMPORT_SECONDS):
+                async with asyncio.timeout(FILE_SECONDS):
                     spec, data = await self._read(call)
             except TimeoutError:
-                raise MalformedMessage(f"expected the whole file within {IMPORT_SECONDS:.0f} s") from None
+                raise MalformedMessage(f"expected the whole file within {FILE_SECONDS:.0f} s") from None
             return await self._portable.import_session(call.owner, spec, data)
+
+    async def _write(self, request: pb.ExportSessionRequest, call: Call) -> None:
+        step, data = await self._portable.export_session(
+            Key(call.owner, request.session_id),
+            incarnation_of(request.incarnation),
+            request.minimum_step,
+            max_bytes=self._max_import_bytes,  # what this server would not take back, it does not gather either
+        )
+        for begin in range(0, len(data), PIECE_BYTES):
+            piece = data[begin : begin + PIECE_BYTES]
+            await call.write(pb.ExportSessionResponse(data=piece, total_bytes=len(data), committed_step=step))
 
     async def _read(self, call: Call) -> tuple[ImportSpec, bytes]:
         first = await _next(call)
@@ -63,14 +75,20 @@ class Transfers:
         return _import_spec(opening), bytes(data)
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, owner: str) -> Iterator[None]:
         if self._count >= MOST_AT_ONCE:
             raise OverCapacity("files of sessions at once", MOST_AT_ONCE, retry_after=RETRY_AFTER)
+        if owner and self._count_of[owner] >= MOST_OF_OWNER:
+            raise QuotaExceeded("files of sessions at once", MOST_OF_OWNER, retry_after=RETRY_AFTER)
         self._count += 1
+        self._count_of[owner] += 1
         try:
             yield
         finally:
             self._count -= 1
+            self._count_of[owner] -= 1
+            if not self._count_of[owner]:
+                del self._count_of[owner]
 
 
 async def _next(call: Call) -> pb.ImportSessionRequest | None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..errors import FingerprintMismatch, InvalidField, SessionReplaced, StepGap
+from ..errors import FingerprintMismatch, InvalidField, SessionReplaced, StepGap, TooLong
 from ..hosting.repository import Repository
 from ..store.base import Applied, Durability, Head, Key, Lost, Record, Snapshot, Store, Tombstone
 from .creation import Creation, require_free
@@ -40,19 +40,24 @@ class Portable:
         self._repository = repository
         self._creation = creation
 
-    async def export_session(self, key: Key, incarnation: bytes | None, minimum_step: int) -> tuple[int, bytes]:
+    async def export_session(
+        self, key: Key, incarnation: bytes | None, minimum_step: int, *, max_bytes: int | None = None
+    ) -> tuple[int, bytes]:
         """A session's file, and the step that it was made at.
 
         Where others step the session so fast that an answer, or a kept state, is released before it could be read, the
-        file is without it, as the session is by then. Raises StepGap, and what reading a state raises.
+        file is without it, as the session is by then. Raises StepGap, TooLong for a file above `max_bytes`, and what
+        reading a state raises.
         """
         check_session_id(key.session_id)
         if minimum_step < 0:
             raise InvalidField("minimum_step", "0 or more", minimum_step)
-        snapshot = await self.snapshot(key, incarnation, minimum_step)
+        snapshot = await self.snapshot(key, incarnation, minimum_step, max_bytes=max_bytes)
         return snapshot.committed_step, await asyncio.to_thread(encode_snapshot, snapshot)
 
-    async def snapshot(self, key: Key, incarnation: bytes | None, minimum_step: int = 0) -> Snapshot:
+    async def snapshot(
+        self, key: Key, incarnation: bytes | None, minimum_step: int = 0, *, max_bytes: int | None = None
+    ) -> Snapshot:
         """All that a session is, as of one step. Raises as `export_session` does."""
         for round_left in reversed(range(EXPORT_ROUNDS)):
             record = await self._store.load(key)
@@ -63,7 +68,9 @@ class Portable:
                 raise SessionReplaced(key.session_id)
             if head.committed_step < minimum_step:
                 raise StepGap(minimum_step, head.committed_step + 1)
+            _require_short(head.state_bytes * (1 + len(head.kept_steps)), max_bytes)  # before the rest is read
             snapshot, is_whole = await self._rest_of(key, record)
+            _require_short(_least_bytes(snapshot), max_bytes)
             if is_whole or not round_left:
                 return snapshot
         raise AssertionError("the last round returns")
@@ -130,3 +137,14 @@ class Portable:
 def _read(data: bytes) -> tuple[Snapshot, str]:
     """What a file holds, and what tells it from another."""
     return decode_snapshot(data), hashlib.sha256(data).hexdigest()
+
+
+def _require_short(least_bytes: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and least_bytes > max_bytes:
+        raise TooLong("bytes of a session's file", max_bytes, least_bytes)
+
+
+def _least_bytes(snapshot: Snapshot) -> int:
+    """The size of a snapshot's file, without its header."""
+    kept = sum(map(len, snapshot.kept_states.values()))
+    return len(snapshot.state) + kept + sum(len(answer.payload) for answer in snapshot.answers)
