@@ -1,8 +1,8 @@
 """What a session needs to go on after its program was killed: a token, and the inputs that are not settled.
 
 One file for one session, in SQLite's format with its write-ahead log beside it: each change is whole or not at all, and
-costs what changed. What was written survives the death of the program; after a loss of power the file may be some steps
-older, which the server's window covers.
+costs what changed. What was written survives the death of the program. After a loss of power the file is at most as old
+as its last sync, and no step is sent that lies more than a window behind that: the server still has every answer since.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ResumeFile:
     def opened(self, token: ResumeToken) -> None:
         """The session is open; from here another object goes on."""
         values = (token.session_id, token.incarnation, token.last_received_step, token.client_id)
-        self._database.execute("INSERT OR REPLACE INTO token VALUES (1, ?, ?, ?, ?)", values)
+        self._write_to_disk("INSERT OR REPLACE INTO token VALUES (1, ?, ?, ?, ?)", *values)
 
     def add(self, message: Message) -> None:
         """An input is about to be sent."""
@@ -63,7 +63,7 @@ class ResumeFile:
 
     def take_back(self, step: int) -> None:
         """The inputs from this step on failed, and their numbers are free again."""
-        self._database.execute("DELETE FROM inputs WHERE step >= ?", (step,))
+        self._write_to_disk("DELETE FROM inputs WHERE step >= ?", step)
 
     def settle(self, step: int) -> None:
         """The application has the answers up to this step."""
@@ -72,8 +72,18 @@ class ResumeFile:
         self._database.execute("DELETE FROM inputs WHERE step <= ?", (step,))
         self._database.execute("COMMIT")
 
+    def sync(self) -> None:
+        """Puts all that was written where it survives a loss of power."""
+        self._write_to_disk("UPDATE token SET id = id")
+
     def close(self) -> None:
         self._database.close()
+
+    def _write_to_disk(self, statement: str, *values: str | int) -> None:
+        """Writes and waits for the disk, for this and for everything before it."""
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute(statement, values)
+        self._database.execute("PRAGMA synchronous = NORMAL")
 
     def _begin(self) -> None:
         run = self._database.execute

@@ -169,7 +169,11 @@ class Session(Standing):
             async for element in _each(inputs):
                 step = self._prepare(element, chunked, outputs)
                 wait = _WaitsForToken(step.steps)
-                if self.steps.log.durable_token and not self.steps.log.has_room(step.steps):
+                if (
+                    self._opening.file is None
+                    and self.steps.log.durable_token
+                    and not self.steps.log.has_room(step.steps)
+                ):
                     await ahead.put(wait)
                 answer = await self._submit(step, True, given_up_count)
                 wait.is_over = True

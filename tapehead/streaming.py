@@ -43,6 +43,7 @@ class StepStream:
         self._task: asyncio.Task[None] | None = None
         self._call: StepCall | None = None
         self._file = opening.file
+        self._settled_step = opening.resume.last_received_step if opening.resume else 0  # in the file, synced or not
         self.sent_again: list[asyncio.Future[StepResult]] = []  # of inputs that an earlier object had sent
         self.is_at_work = False  # the application has not come back from an answer that `stream` handed to it
 
@@ -93,9 +94,9 @@ class StepStream:
 
     def settle_delivered(self, step: int) -> None:
         """The application has done with the answers up to `step`: a later object begins after them."""
-        if self._file is not None and step > self.log.covered_step:
+        if self._file is not None and step > max(self._settled_step, self.log.covered_step):
             self._file.settle(step)
-            self.log.saved(ResumeToken(self.log.session_id, self.log.incarnation, step, self.client_id))
+            self._settled_step = step
             self.notify()
 
     async def earlier_answers(self) -> list[StepResult]:
@@ -189,7 +190,7 @@ class StepStream:
         self.reconnect_count += self.latest_open is not None
         self.latest_open = reply.opened
         if self._file is not None:
-            step = self.log.covered_step
+            step = max(self._settled_step, self.log.covered_step)
             self._file.opened(ResumeToken(self.log.session_id, self.log.incarnation, step, self.client_id))
         self.notify()
 
@@ -268,6 +269,9 @@ class StepStream:
             return True
         if self._file is not None and not self.log.is_owed and not (wait and self.is_at_work):
             self.settle_delivered(self.log.delivered_step)
+        if self._file is not None and self._settled_step > self.log.covered_step:  # once a window, for it takes long
+            self._file.sync()
+            self.log.saved(ResumeToken(self.log.session_id, self.log.incarnation, self._settled_step, self.client_id))
         return self.log.has_room(steps)
 
     def _fail(self, error: TapeheadError) -> None:

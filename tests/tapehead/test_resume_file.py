@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import signal
 import sys
 from itertools import pairwise
@@ -137,6 +138,43 @@ async def test_what_is_sent_ahead_settles_no_answer_that_is_still_worked_on(
         for row in ROWS[missed[-1].step :]:
             await session.step(row)
     np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS)
+
+
+@pytest.mark.parametrize("window", [1, 4])
+async def test_a_file_that_is_as_old_as_its_last_sync_still_finds_every_answer(
+    server: FakeServer, client: aio.Client, tmp_path: Path, window: int
+) -> None:
+    """A loss of power: what the system had not put on the disk is gone, while the server went on to the last step."""
+    disk, file = tmp_path / "disk", tmp_path / "f"
+    disk.mkdir()
+
+    def copy(source: Path, target: Path) -> None:
+        for path in source.glob("f*"):
+            shutil.copy(path, target / path.name)
+
+    session = client.session("adder", "s", window=window, resume_file=file)
+    await session.__aenter__()
+    copy(tmp_path, disk)
+    assert session._opening.file is not None
+    sync = session._opening.file.sync
+
+    def synced() -> None:
+        sync()
+        copy(tmp_path, disk)
+
+    session._opening.file.sync = synced  # type: ignore[method-assign]
+    noted = [result.step async for result in session.stream(ROWS[:19])]
+    died(session)
+    file.unlink()
+    copy(disk, tmp_path)
+
+    async with client.session("adder", "s", resume_file=file) as session:
+        missed = [result.step for result in await session.missed()]
+        assert missed == list(range(missed[0], 20))
+        assert len(missed) <= window
+        assert (await session.step(ROWS[19])).step == 20
+    assert noted == list(range(1, 20))
+    np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS[:20])
 
 
 async def test_a_program_that_fails_while_it_works_on_an_answer_gets_it_again(
