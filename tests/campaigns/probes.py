@@ -70,23 +70,25 @@ class Prober(Worker):
         result = None
         async with (
             one.session(create=False, session_id=history.session_id, outputs=OUTPUTS) as old,
-            two.session(create=False, session_id=history.session_id, outputs=OUTPUTS),
+            two.session(create=False, session_id=history.session_id, outputs=OUTPUTS) as new,
         ):
-            opened_again = old.reconnect_count
+            newer = new.info.epoch
             try:
                 result = await self._once(old.step(row))
             except errors.TapeheadError as error:
                 if not passes(error):
                     raise
-            may_write = old.reconnect_count > opened_again
+            epoch = old.info.epoch  # it is the newer one if its server died and it came back by itself
         # An open fences whatever is still on its way, so that what it reports is final.
         last = await self._settled("open", lambda: self._fenced(history))
-        if last == history.last_step + 1 and may_write:
+        wrote = f"{history}: a stream of epoch {epoch} wrote step {last} after epoch {newer} was opened"
+        if last == history.last_step + 1:
+            self._check(epoch > newer, wrote)
             history.events.append(row)
             if result is not None:
                 self._note(history, result)
             return
-        self._check(last == history.last_step and result is None, f"{history}: an old stream wrote step {last}")
+        self._check(last == history.last_step and result is None, wrote)
 
     async def _fenced(self, history: History) -> int:
         async with self._client().session(create=False, session_id=history.session_id) as session:

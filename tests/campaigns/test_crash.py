@@ -22,7 +22,7 @@ TRAPS = {
     "no_incarnation_check": Plan("redis", 2, only=("ghost",)),
     "no_input_hash_check": Plan(only=("mismatch",)),
     "resent_commit": Plan(),
-    "copy_kept_after_unknown": Plan(only=("unary",), failpoints=("commit.after=error@9",) * 8),
+    "copy_kept_after_unknown": Plan(only=("unary",), failpoints=("commit.after=error@9",) * 20),
     "answer_from_memory_after_lost": Plan("redis", 2, only=("stale copy",)),
 }
 
