@@ -84,8 +84,9 @@ class StepStream:
             await self._wait_until(lambda: self.log.given_up_count != given_up_count or self._has_room(steps, wait))
             if self.log.given_up_count != given_up_count:
                 raise self.log.gap(self.log.next_step, "a step that was to come before it failed")
-            if self._file is not None:  # before anybody else knows of it
-                self._file.add(Message(self.log.next_step, step_count, inputs, outputs, input_hash))
+            if self._file is not None:  # before anybody else knows of it; another object may have other outputs
+                effective = outputs or self._opening.outputs
+                self._file.add(Message(self.log.next_step, step_count, inputs, effective, input_hash))
             message = self.log.add(step_count, inputs, outputs, input_hash)
             answer = self._answers[message] = asyncio.get_running_loop().create_future()
             self._settle()

@@ -97,6 +97,25 @@ async def test_inputs_that_were_never_committed_are_sent_again(
     np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS[:4])
 
 
+@pytest.mark.parametrize("outputs", [[], ["y"]])
+async def test_inputs_are_sent_again_with_the_outputs_that_the_session_had(
+    server: FakeServer, client: aio.Client, tmp_path: Path, outputs: list[str]
+) -> None:
+    server.hold.clear()
+    first = client.session("adder", "s", resume_file=tmp_path / "f", outputs=["tape"])
+    await first.__aenter__()
+    waiting = asyncio.ensure_future(first.step(ROWS[0]))
+    await server.has_read.wait()
+    died(first)
+    await asyncio.gather(waiting, return_exceptions=True)
+    server.hold.set()
+
+    async with client.session("adder", "s", resume_file=tmp_path / "f", outputs=outputs) as session:
+        (result,) = await session.missed()
+        assert list(result.outputs) == ["tape"]
+        assert list((await session.step(ROWS[1])).outputs) == ["y"]
+
+
 async def test_the_last_answer_handed_over_comes_again_if_the_program_did_not_come_back(
     client: aio.Client, tmp_path: Path
 ) -> None:
