@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,11 +14,13 @@ class ReplyLine(Generic[T]):
     """A queue for one reader and one writer: first in, first out, and the reader waits while it weighs too much.
 
     Leaner than `asyncio.Queue`, since every message of every stream goes through one: nothing is allocated unless
-    somebody has to wait.
+    somebody has to wait, and the writer is not woken for a reply that is not ready.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, is_ready: Callable[[T], bool] = lambda _: True) -> None:
+        """Whoever makes a reply ready that was not when it was put has to call `look`."""
         self._limit = limit
+        self._is_ready = is_ready
         self._replies: deque[tuple[T, int]] = deque()
         self._weight = 0
         self._closed = False
@@ -29,24 +32,29 @@ class ReplyLine(Generic[T]):
 
     @property
     def is_awaited(self) -> bool:
-        """Tells whether the writer has nothing to do."""
-        return self._arrival is not None
+        """Tells whether the writer has nothing to do, now or soon."""
+        return self._arrival is not None and not self._replies
 
     def put(self, reply: T, weight: int = 1) -> None:
         """`weight` is in steps: the answer of a chunk is as large as those of its steps."""
         self._replies.append((reply, weight))
         self._weight += weight
-        _wake(self._arrival)
+        self.look()
 
     def put_first(self, reply: T) -> None:
         """Puts what is no reply to a request before those that are."""
         self._replies.appendleft((reply, 0))
-        _wake(self._arrival)
+        self.look()
+
+    def look(self) -> None:
+        """Wakes the writer if it waits and there is something to write."""
+        if self._arrival is not None and (self._is_ready(self._replies[0][0]) if self._replies else self._closed):
+            _wake(self._arrival)
 
     def close(self) -> None:
         """Says that nothing more will come."""
         self._closed = True
-        _wake(self._arrival)
+        self.look()
 
     async def wait_room(self) -> None:
         """Returns when the line is short enough for the reader to go on."""
@@ -58,9 +66,9 @@ class ReplyLine(Generic[T]):
                 self._room = None
 
     async def get(self) -> T | None:
-        """Returns the next reply; None when the line is closed and empty."""
-        while not self._replies:
-            if self._closed:
+        """Returns the next reply once it is ready; None when the line is closed and empty."""
+        while not self._replies or not self._is_ready(self._replies[0][0]):
+            if self._closed and not self._replies:
                 return None
             self._arrival = asyncio.get_running_loop().create_future()
             try:

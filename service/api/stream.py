@@ -89,7 +89,8 @@ class StepStream:
         self._observer = observer
         self._heartbeat = heartbeat
         self._model_id = attachment.model.model_id
-        self._line: ReplyLine[Reply] = ReplyLine(2 * attachment.head.birth.window + LINE_MARGIN)
+        self._line: ReplyLine[Reply] = ReplyLine(2 * attachment.head.birth.window + LINE_MARGIN, _is_known)
+        attachment.on_settled = self._line.look
         self._last_sent = perf_counter()
 
     async def run(self, greeting: Iterable[Reply]) -> None:
@@ -195,6 +196,11 @@ class StepStream:
                     heartbeat = pb.StreamHeartbeat(committed_step=self._attachment.committed_step)
                     self._line.put(pb.StreamStepsResponse(heartbeat=heartbeat))
             await asyncio.sleep(self._heartbeat - quiet)
+
+
+def _is_known(reply: Reply) -> bool:
+    """Tells whether a reply need not be waited for, or nobody but who waits for it could know it."""
+    return type(reply) is not Pending or not isinstance(reply.answer, asyncio.Future) or reply.answer.done()
 
 
 def answer_response(answer: StepAnswer) -> pb.StreamStepsResponse:

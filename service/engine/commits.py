@@ -120,8 +120,7 @@ class Committer:
             live.slot, work.scratch = work.scratch, live.slot
         self._backlog.settle(work)
         self._count(work, seconds)
-        if not work.answer.done():
-            work.answer.set_result(fresh_answer(work.message, work.result, committed_step=head.committed_step))
+        work.reply(fresh_answer(work.message, work.result, committed_step=head.committed_step))
         attachment = live.attachment
         if attachment is not None and attachment is not work.origin:
             attachment.end(attachment.taken_over_by(work.client_id))

@@ -190,8 +190,17 @@ class StepWork(Work):
         """Takes it out, unless its commit has begun; tells whether it did."""
         return self._abandon(self, error)
 
+    def reply(self, answer: StepAnswer) -> None:
+        """Gives the answer to whoever waits."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+        if self.origin is not None:
+            self.origin.on_settled()
+
     def end(self, error: Exception) -> None:
         _end(self.answer, error)
+        if self.origin is not None:
+            self.origin.on_settled()
 
 
 class ReadWork(Work):

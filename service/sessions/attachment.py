@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import SessionTakenOver, TapeheadError
@@ -43,6 +43,7 @@ class Attachment:
         self.fingerprint_changed = fingerprint_changed
         self.session_id = live.key.session_id
         self.head: Head = live.head  # as it was opened
+        self.on_settled: Callable[[], None] = _nothing  # called when a step that was submitted is known
         self.ended: asyncio.Future[TapeheadError] = asyncio.get_running_loop().create_future()
 
     @property
@@ -75,6 +76,10 @@ class Attachment:
     def detach(self) -> None:
         """Lets the session go; called once the stream is over, whatever ended it."""
         self.end(SessionTakenOver(self.session_id, same_client=False))
+
+
+def _nothing() -> None:
+    pass
 
 
 async def refusal(error: TapeheadError) -> StepAnswer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -95,6 +95,9 @@ class FakeRepository:
     def models(self) -> list[Model]:
         return list(self._models)
 
+    def is_retired(self, model: Model) -> bool:
+        return False
+
     def versions(self, model_id: str) -> list[int]:
         return [model.version for model in self._models if model.model_id == model_id]
 
@@ -114,13 +117,16 @@ class FakeAttachment:
         self.held: dict[int, asyncio.Event] = {}  # by step: its answer comes after this
         self.submitted: list[StepMessage] = []
         self._arrival = asyncio.Event()
+        self.on_settled: Callable[[], None] = lambda: None
         self.detached = asyncio.Event()
         self._total = np.zeros(2, np.float32)
 
     def submit(self, message: StepMessage) -> Awaitable[StepAnswer]:
         self.submitted.append(message)
         self._arrival.set()
-        return asyncio.ensure_future(self._answer(message))
+        answer = asyncio.ensure_future(self._answer(message))
+        answer.add_done_callback(lambda _: self.on_settled())
+        return answer
 
     def end(self, error: TapeheadError) -> None:
         if not self.ended.done():

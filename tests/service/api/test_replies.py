@@ -32,3 +32,36 @@ async def test_the_line_is_full_by_steps_and_not_by_messages(weights: list[int],
         await line.get()
         await asyncio.sleep(0)
     await waiting
+
+
+async def test_the_writer_is_not_woken_for_what_is_not_ready() -> None:
+    ready: set[str] = set()
+    line: ReplyLine[str] = ReplyLine(9, ready.__contains__)
+    writing = asyncio.create_task(line.get())
+    await asyncio.sleep(0)
+    for reply in ("a", "b"):
+        line.put(reply)
+        await asyncio.sleep(0)
+    ready.add("b")
+    line.look()
+    await asyncio.sleep(0)
+
+    assert not writing.done()  # "a" is first
+    ready.add("a")
+    line.look()
+    assert [await writing, await line.get()] == ["a", "b"]
+
+
+async def test_a_closed_line_still_waits_for_what_is_in_it() -> None:
+    ready: set[str] = set()
+    line: ReplyLine[str] = ReplyLine(9, ready.__contains__)
+    line.put("a")
+    writing = asyncio.create_task(line.get())
+    await asyncio.sleep(0)
+    line.close()
+    await asyncio.sleep(0)
+
+    assert not writing.done()
+    ready.add("a")
+    line.look()
+    assert [await writing, await line.get()] == ["a", None]
