@@ -11,12 +11,12 @@ from .. import failpoints
 from ..errors import InvalidField, QuotaExceeded, SessionExists
 from ..hosting.model import Model, TensorSpec
 from ..hosting.repository import Repository
-from ..store.base import Applied, Birth, Head, Key, Lost, Store, Tombstone
+from ..store.base import Applied, Birth, Head, Key, Lost, Snapshot, Store, Tombstone
 from .constants import NOTHING, Constants, Given
 from .identity import CreateSpec, checked, named, request_hash
 from .live import first_state, gone
 from .messages import Arrays
-from .states import state_of
+from .states import kept_steps, state_of
 from .usage import Usage
 
 START = "start"
@@ -90,7 +90,11 @@ class Creation:
         at = record.head.committed_step if step is None else step
         birth = self._birth(model, spec, request, origin_step=at, like=born)
         birth = replace(birth, constants=born.constants, began=born.began)
-        return await self._write(source.owner, spec, birth, record.state)
+        if not (birth.began and at and 0 in kept_steps(record.head)):
+            return await self._write(source.owner, spec, birth, record.state)
+        begun = await state_of(self._store, source, record.head.incarnation, 0, model)  # no model could give it again
+        snapshot = Snapshot(birth, at, "", record.state, kept_states={0: begun.state, at: record.state})
+        return await self.write_whole(source.owner, spec, snapshot)
 
     def _birth(
         self, model: Model, spec: CreateSpec, request: bytes, *, origin_step: int = 0, like: Birth | None = None
@@ -122,6 +126,20 @@ class Creation:
             return outcome
 
         return await self.place(owner, spec, birth, len(state), write)
+
+    async def write_whole(self, owner: str, spec: CreateSpec, snapshot: Snapshot) -> tuple[Key, Head]:
+        """Creates a session as the snapshot says. Raises what `place` raises, and what tells of an id that is gone."""
+
+        async def write(key: Key, incarnation: bytes) -> Applied | Lost:
+            failpoints.hit("create")
+            found = await self._store.head(key)
+            if isinstance(found, Head):
+                return Lost(found)
+            if isinstance(found, Tombstone):
+                require_free(key, spec, snapshot.birth, found)
+            return await self._store.restore(key, snapshot, incarnation, found)
+
+        return await self.place(owner, spec, snapshot.birth, len(snapshot.state), write)
 
     async def place(
         self,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import FingerprintMismatch, InvalidField, SessionReplaced, StepGap, TooLong
 from ..hosting.repository import Repository
-from ..store.base import Applied, Durability, Head, Key, Lost, Record, Snapshot, Store, Tombstone
-from .creation import Creation, require_free
+from ..store.base import Durability, Key, Record, Snapshot, Store
+from .creation import Creation
 from .identity import CreateSpec, check_session_id, checked, request_hash
 from .listing import SessionView
 from .live import gone
@@ -107,19 +107,8 @@ class Portable:
         if spec.strict_fingerprint and snapshot.fingerprint not in ("", model.fingerprint):
             raise FingerprintMismatch(spec.session_id, snapshot.fingerprint, model.fingerprint)
         birth = replace(born, request_hash=request, labels=dict(labels), ttl=asked.ttl)
-        key, head = await self._write(owner, asked, replace(snapshot, birth=birth))
+        key, head = await self._creation.write_whole(owner, asked, replace(snapshot, birth=birth))
         return SessionView(key.session_id, head, attached=False)
-
-    async def _write(self, owner: str, spec: CreateSpec, snapshot: Snapshot) -> tuple[Key, Head]:
-        async def write(key: Key, incarnation: bytes) -> Applied | Lost:
-            found = await self._store.head(key)
-            if isinstance(found, Head):
-                return Lost(found)
-            if isinstance(found, Tombstone):
-                require_free(key, spec, snapshot.birth, found)
-            return await self._store.restore(key, snapshot, incarnation, found)
-
-        return await self._creation.place(owner, spec, snapshot.birth, len(snapshot.state), write)
 
     async def _rest_of(self, key: Key, record: Record) -> tuple[Snapshot, bool]:
         """A snapshot of what belongs to the record, and whether nothing of it was gone by the time it was read."""

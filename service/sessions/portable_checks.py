@@ -68,9 +68,10 @@ def _check_constants(birth: Birth, model: Model) -> None:
 
 def _check_kept_steps(snapshot: Snapshot) -> None:
     birth, steps = snapshot.birth, list(snapshot.kept_states)
-    own = [step for step in steps if step != birth.origin_step or not birth.keeps_origin]
+    first = [birth.origin_step] * birth.keeps_origin + [0] * birth.began
+    own = [step for step in steps if step not in first]
     if (
-        any(not birth.origin_step <= step <= snapshot.committed_step for step in steps)
+        any(not birth.origin_step <= step <= snapshot.committed_step for step in own)
         or (birth.keeps_origin and birth.origin_step not in steps)
         or len(own) > (birth.keep_most if birth.keep_every else 0)
         or birth.keep_most > MAX_KEPT

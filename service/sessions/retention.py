@@ -1,7 +1,8 @@
 """Which states are kept besides the latest, so that a session can be forked from them or rewound to them. Pure.
 
 The first commit at or after every k-th step is kept, the newest m of them. What a session began with is always there:
-step 0 comes from the model, and the step that a fork was forked at from its first record.
+step 0 comes from the model, or from the first record where the session began with a state of its own, and so does the
+step that a fork was forked at.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def retain(
     """Decides for the commit that takes a session from `committed_step` to `last_step`; `every` 0 keeps nothing."""
     if every == 0 or last_step // every == committed_step // every:
         return NOTHING
-    own = [step for step in kept_steps if step != origin_step]
+    own = [step for step in kept_steps if step not in (0, origin_step)]
     return Retention(keep=True, drop=tuple(own[: max(0, len(own) + 1 - most)]))
 
 

@@ -36,6 +36,6 @@ def kept_steps(head: Head) -> tuple[int, ...]:
     """Every step that the session can be forked from or rewound to."""
     birth = head.birth
     steps = steps_to_go_back_to(head.committed_step, head.kept_steps, birth.origin_step)
-    if birth.began and birth.origin_step:  # the state of step 0 stayed with the session that it was forked from
+    if birth.began and 0 not in head.kept_steps:  # an earlier release left it with the session that it was forked from
         return steps[1:]
     return steps

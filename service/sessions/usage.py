@@ -152,8 +152,10 @@ class Usage:
 
 
 def most_bytes(birth: Birth, state_bytes: int) -> int:
-    """The most that a session's states may take, as its birth says: the latest, the kept ones, a fork's origin."""
-    return state_bytes * (1 + birth.keep_most + birth.keeps_origin)
+    """The most that a session's states may take, as its birth says: the latest, the kept ones, a fork's origin, and
+    what its first ancestor began with, where no model could give that again."""
+    began_elsewhere = birth.began and birth.origin_step > 0
+    return state_bytes * (1 + birth.keep_most + birth.keeps_origin + began_elsewhere)
 
 
 def _over(count: _Count, quota: Quota, size: int) -> tuple[str, int] | None:

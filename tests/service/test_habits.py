@@ -27,7 +27,9 @@ from service.sessions.constants import Constants, Given
 from service.sessions.hashing import step_hash
 from service.sessions.identity import CreateSpec
 from service.sessions.messages import StepAnswer, StepMessage
-from service.store.base import Head, Key
+from service.sessions.portable import ImportSpec, Portable
+from service.sessions.states import kept_steps
+from service.store.base import Head, Key, Record
 from service.store.memory import MemoryStore
 from tapehead.bundle import add_chunk
 from tests.bundles import write_accumulator
@@ -153,18 +155,47 @@ async def test_step_0_stays_what_start_gave(loaded: OneModel):
         assert await word(server, Key(OWNER, "f"), 3) == 3
 
 
-async def test_a_fork_of_a_later_step_does_not_know_step_0(loaded: OneModel):
-    """The model cannot give it again, and another session's state is not copied."""
+async def test_a_fork_of_a_later_step_and_forks_of_it_go_back_to_what_start_gave(loaded: OneModel):
+    """Also after their sources are gone, as files, and however many states they keep since."""
+    server = memory_server(loaded(write_counting))
+    portable = Portable(server.store, server.repository, server.lifecycle.creation)
+    async with serving(server):
+        source = await create(server, "counting", "a", first=2)
+        await word(server, source, 1)
+        await server.lifecycle.fork(source, None, 1, CreateSpec("f", keep_every=1, keep_most=2))
+        fork = Key(OWNER, "f")
+        for number in range(2, 8):
+            await word(server, fork, number)
+        await server.lifecycle.fork(fork, None, None, CreateSpec("g"))
+        _, data = await portable.export_session(fork, None, 0)
+        await portable.import_session(OWNER, ImportSpec("h"), data)
+        await server.lifecycle.delete(source, None)
+
+        assert kept_steps((await server.lifecycle.get(fork, None)).head) == (0, 1, 6, 7)
+        for name, steps in (("f", (0, 1, 6, 7)), ("g", (0, 7)), ("h", (0, 1, 6, 7))):
+            key = Key(OWNER, name)
+            assert kept_steps((await server.lifecycle.get(key, None)).head) == steps
+            await server.calls.rewind(key, None, 8, 0, "client")
+            assert await word(server, key, 9) == 3
+            assert await word(server, key, 10) == 0
+
+
+async def test_a_fork_without_what_start_gave_goes_back_to_its_origin(loaded: OneModel):
+    """As an earlier release wrote them."""
     server = memory_server(loaded(write_counting))
     async with serving(server):
         key = await create(server, "counting", "a", first=2)
         await word(server, key, 1)
-        await server.lifecycle.fork(key, None, 1, CreateSpec("f"))
+        source = await server.store.load(key)
+        assert isinstance(source, Record)
+        birth = replace(source.head.birth, origin_step=1)
+        await server.store.create(Key(OWNER, "old"), birth, bytes(16), source.state, "")
+        await server.lifecycle.fork(Key(OWNER, "old"), None, None, CreateSpec("f"))
 
-        with pytest.raises(StepNotKept) as refused:
-            await server.calls.rewind(Key(OWNER, "f"), None, 2, 0, "client")
-
-    assert refused.value.facts["kept_steps"] == "1"
+        for name in ("old", "f"):
+            with pytest.raises(StepNotKept) as refused:
+                await server.calls.rewind(Key(OWNER, name), None, 2, 0, "client")
+            assert refused.value.facts["kept_steps"] == "1"
 
 
 async def test_a_start_that_fails_creates_nothing(loaded: OneModel):

@@ -41,6 +41,11 @@ def test_a_forks_origin_always_stays() -> None:
     assert run([1] * 10, 2, 2, origin=5) == [5, 12, 14]
 
 
+def test_what_a_session_began_with_stays_beside_a_forks_origin() -> None:
+    """Step 0 is among the kept ones of a session that began with a state of its own."""
+    assert retain(7, 8, (0, 5, 6, 7), origin_step=5, every=1, most=2).drop == (6,)
+
+
 @given(st.lists(st.integers(1, 9), max_size=60), st.integers(1, 12), st.integers(1, 5))
 def test_never_more_than_asked_for_are_kept_and_always_the_newest(lengths: list[int], every: int, most: int) -> None:
     everything = run(lengths, every, 10**6)
