@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Mapping
 
@@ -20,6 +21,7 @@ from .retention import MAX_KEPT
 
 HASH_BYTES = 32  # of an input
 MAX_STEP = 2**52  # that a file may be at: a store may count in doubles, and nobody steps a session that far
+_FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
 
 
 def unbroken(answers: list[Answer], committed_step: int) -> tuple[Answer, ...]:
@@ -41,6 +43,8 @@ def check_snapshot(snapshot: Snapshot, model: Model) -> None:
     numbers = 1 <= birth.window <= MAX_WINDOW, steps, birth.model_version >= 1
     if not all(numbers) or not MIN_TTL <= birth.ttl <= MAX_TTL:
         raise MalformedMessage("the numbers of the session in the file do not go together")
+    if not _FINGERPRINT.fullmatch(snapshot.fingerprint):
+        raise MalformedMessage("the fingerprint in the file is none: expected 64 hexadecimal digits, or nothing")
     if birth.window > (most := bounded_window(model, birth.window)):
         raise _other_model(model, f"one with the answers of {birth.window} steps kept, not of at most {most}")
     if birth.began != (START in model.entries):

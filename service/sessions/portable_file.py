@@ -70,7 +70,7 @@ def decode_snapshot(data: bytes) -> Snapshot:
     try:
         header = json.loads(data[_FIXED.size : place])
         return _snapshot(header, data[place:end])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise MalformedMessage(f"the header of the session's file cannot be read: {type(error).__name__}") from None
 
 

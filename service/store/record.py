@@ -96,7 +96,7 @@ def _plan_to_read(description: bytes) -> _Plan:
     try:
         rows = json.loads(description)
         fields = tuple((str(name), DTYPES[dtype], tuple(map(int, shape))) for name, dtype, shape in rows)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise StateCorrupt("the description of its tensors cannot be read") from error
     if any(length < 0 for _, _, shape in fields for length in shape):
         raise StateCorrupt("the description of its tensors has a negative length")
@@ -131,9 +131,11 @@ def _read(magic: bytes, data: bytes) -> tuple[_Plan, list[Array], bytes]:
     plan = _known_plan(description) if description_size <= _REMEMBERED else _plan_to_read(description)
     if plan.end + note_size != end:
         raise StateCorrupt("its length does not fit its description")
-    arrays = [
-        np.ndarray(shape, dtype, data, place) for (_, dtype, shape), place in zip(plan.fields, plan.places, strict=True)
-    ]
+    fields = zip(plan.fields, plan.places, strict=True)
+    try:
+        arrays = [np.ndarray(shape, dtype, data, place) for (_, dtype, shape), place in fields]
+    except (ValueError, OverflowError) as error:  # an axis of length 0 hides others that no tensor has
+        raise StateCorrupt("the description of its tensors has lengths that cannot be") from error
     return plan, arrays, data[plan.end : end]
 
 

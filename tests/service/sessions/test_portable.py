@@ -263,7 +263,7 @@ async def test_an_import_is_repeatable_with_its_request_id(server: Server) -> No
     with pytest.raises(SessionExists):
         await imported(server, data, "s")
     with pytest.raises(SessionExists):
-        await imported(server, resealed(data, {"fingerprint": "other"}), "", request_id=REQUEST)
+        await imported(server, resealed(data, {"fingerprint": "e" * 64}), "", request_id=REQUEST)
     await server.lifecycle.delete(first, None)
     with pytest.raises(SessionNotFound):
         await imported(server, data, "", request_id=REQUEST)
