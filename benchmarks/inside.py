@@ -105,7 +105,7 @@ async def drive(
     clock, metrics, owners, drain = SystemClock(), Metrics(), Owners(None), Drain()
     engine = Engine(store, metrics, clock, Limits(), lambda owner: owners.quota_of(owner).waiting_steps)
     live = Live(store, repository.get, engine.pool_of, limit=100_000)
-    usage = Usage(store, owners.quota_of, clock)
+    usage = Usage(store, owners.quota_of, clock, repository)
     lifecycle = Lifecycle(store, live, repository, engine.intake, clock, usage, default_ttl=3600.0)
     streams = Streams(lifecycle, drain, metrics, owners, max_streams=100_000, heartbeat=60.0)
     running = asyncio.create_task(engine.run())

@@ -152,10 +152,10 @@ async def drive(server: Server, sessions: int, seconds: float, chunk: int, idle:
                 step += max(1, chunk)
                 before = time.perf_counter()
                 await call.write(message.SerializeToString())
-                reply = await call.read()
+                while len(reply := await call.read()) < MIN_REPLY_BYTES:
+                    if not (other := pb.StreamStepsResponse.FromString(reply)).HasField("heartbeat"):
+                        raise AssertionError(f"step {step}: {other}")
                 meter.add(time.perf_counter() - before)
-                if len(reply) < MIN_REPLY_BYTES:
-                    raise AssertionError(f"step {step}: {pb.StreamStepsResponse.FromString(reply)}")
             call.cancel()
 
         calls: list[grpc.aio.StreamStreamCall] = []
