@@ -41,6 +41,7 @@ def connect(
     tls_ca: str | PathLike[str] | None = None,
     tls_cert: str | PathLike[str] | None = None,
     tls_key: str | PathLike[str] | None = None,
+    insecure_token: bool | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     connect_timeout: float = 10.0,
     reconnect_timeout: float = 60.0,
@@ -50,14 +51,15 @@ def connect(
     `token` says who calls, or `token_file`, which holds one and is read again when it changes. `tls` encrypts; so does
     any of the PEM files: `tls_ca` (who signs for the server; else whom everybody believes), `tls_cert` and `tls_key`
     (the client's own). Each is else taken from TAPEHEAD_TOKEN, TAPEHEAD_TLS_CA and so on. `credentials` are gRPC's own,
-    in place of these files. `connect_timeout` and `reconnect_timeout`, in seconds, bound the wait for a server that
-    never answered and for one that did; a session waits as long for a server without room for its next step. Nothing
-    is sent before the first call. Raises ValueError, or OSError for a file that cannot be read.
+    in place of these files. `insecure_token` lets a token go unencrypted to another machine. `connect_timeout` and
+    `reconnect_timeout`, in seconds, bound the wait for a server that never answered and for one that did; a session
+    waits as long for a server without room for its next step. Nothing is sent before the first call. Raises
+    ValueError (also for a token that others could read on its way) or OSError for a file that cannot be read.
     """
     return Client(
         Connection(
             server,
-            access=Access(token, token_file, tls, tls_ca, tls_cert, tls_key),
+            access=Access(token, token_file, tls, tls_ca, tls_cert, tls_key, insecure_token),
             credentials=credentials,
             connect_timeout=connect_timeout,
             reconnect_timeout=reconnect_timeout,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from tapehead.access import Access
+from tapehead.access import Access, is_loopback
 from tapehead.errors import ProtocolViolation, TapeheadError, TokenInvalid
 from tapehead.reconnect import Patience, may_reconnect
 from tapehead.status import from_rpc_error
@@ -70,7 +69,8 @@ class Connection:
         connect_timeout: float = 10.0,
         reconnect_timeout: float = 60.0,
     ) -> None:
-        """`credentials` are gRPC's own, in place of those that `access` names. Raises OSError for a missing file."""
+        """`credentials` are gRPC's own, in place of those that `access` names. Raises OSError for a missing file,
+        ValueError where a token would go out for others to read."""
         self.server = server_address(server)
         self.connect_timeout = connect_timeout
         self.reconnect_timeout = reconnect_timeout
@@ -79,8 +79,9 @@ class Connection:
         self._sent_token: str | None = None
         if credentials is None and self._access.tls:
             credentials = grpc.ssl_channel_credentials(*self._access.certificates())
-        options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if _is_loopback(self.server) else 1))
+        options = (*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if is_loopback(self.server) else 1))
         if credentials is None:
+            self._access.check_private(self.server)
             self._channel = grpc.aio.insecure_channel(self.server, options=options)
         else:
             self._channel = grpc.aio.secure_channel(self.server, credentials, options=options)
@@ -176,11 +177,3 @@ class Connection:
         self._sent_token = token = self._access.current_token()
         authorization = (("authorization", f"Bearer {token}"),) if token else ()
         return affinity + authorization
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

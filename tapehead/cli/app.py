@@ -55,8 +55,11 @@ def options(
     tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="Who signs for the server, in PEM.")] = None,
     tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="This client's certificate, in PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="The key of that certificate, in PEM.")] = None,
+    insecure_token: Annotated[
+        bool | None, typer.Option("--insecure-token", help="Send the token unencrypted, also to another machine.")
+    ] = None,
 ) -> None:
-    access.set(AccessOptions(token_file, tls, tls_ca, tls_cert, tls_key))
+    access.set(AccessOptions(token_file, tls, tls_ca, tls_cert, tls_key, insecure_token))
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ class AccessOptions:
     tls_ca: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    insecure_token: bool | None = None
 
 
 access: ContextVar[AccessOptions] = ContextVar("access", default=AccessOptions())  # noqa: B039  # never changes

@@ -17,7 +17,7 @@ UNKNOWN = Status(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TOKEN", "TOKEN_FILE", "TLS", "TLS_CA", "TLS_CERT", "TLS_KEY"):
+    for name in ("TOKEN", "TOKEN_FILE", "TLS", "TLS_CA", "TLS_CERT", "TLS_KEY", "INSECURE_TOKEN"):
         monkeypatch.delenv(f"TAPEHEAD_{name}", raising=False)
 
 
@@ -72,6 +72,29 @@ def test_a_file_of_tls_asks_for_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TAPEHEAD_TLS", "1")
     assert Access().tls
     assert not Access(tls=False).tls
+
+
+@pytest.mark.parametrize("server", ["192.0.2.1:8001", "[2001:db8::1]:8001", "example.org:8001"])
+async def test_a_token_is_not_sent_for_others_to_read(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for given in ({"token": "secret"}, {"token_file": written(tmp_path, "secret")}):
+        with pytest.raises(ValueError, match=r"got .*:8001; nothing is encrypted .* needs insecure_token"):
+            aio.connect(server, **given)
+        for allowed in ({"insecure_token": True}, {"tls": True}, {"credentials": grpc.ssl_channel_credentials()}):
+            await aio.connect(server, **given, **allowed).close()
+    await aio.connect(server).close()  # there is nothing to be read
+
+    monkeypatch.setenv("TAPEHEAD_TOKEN", "secret")
+    with pytest.raises(ValueError, match="needs insecure_token"):
+        aio.connect(server)
+    monkeypatch.setenv("TAPEHEAD_INSECURE_TOKEN", "1")
+    await aio.connect(server).close()
+
+
+@pytest.mark.parametrize("server", ["127.0.0.2:8001", "[::1]:8001", "localhost:8001", "unix:/run/tapehead"])
+async def test_a_token_stays_on_this_machine_without_encryption(server: str) -> None:
+    await aio.connect(server, token="secret").close()
 
 
 async def test_a_call_refused_for_its_token_is_made_again_with_a_newer_one(tmp_path: Path, server: FakeServer) -> None:
