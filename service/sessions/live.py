@@ -221,8 +221,12 @@ class Live:
         slots = self._slots_of(model)
         arrays = state_layout(model).decode(record.state)
         slot = slots.take()
-        slots.write(slot, arrays)
-        session = LiveSession(key, model, head, answers, slots, slot, self.drop)
+        try:
+            slots.write(slot, arrays)
+            session = LiveSession(key, model, head, answers, slots, slot, self.drop)
+        except BaseException:  # its constants may be damaged
+            slots.free(slot)
+            raise
         session.confirmations = 1
         self._sessions[key] = session
         return session

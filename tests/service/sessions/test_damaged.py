@@ -8,9 +8,10 @@ import pytest
 
 from service.errors import SessionNotFound, StateCorrupt
 from service.sessions.listing import Filter
-from service.store.base import Durability
+from service.sessions.live import first_state
+from service.store.base import Birth, Durability, Key
 from service.store.lmdb import LmdbStore
-from tests.service.fakes import OWNER, Server, serving, step_message
+from tests.service.fakes import OWNER, Server, memory_server, serving, step_message
 from tests.service.store.lmdb_sessions import damage, flipped
 
 
@@ -34,6 +35,25 @@ async def test_a_damaged_session_is_not_served_but_can_be_ended_and_begun_again(
         await server.create("s")
         assert await server.step(key, 1, 1.0) == 1.0
     await store.close()
+
+
+async def test_sessions_whose_constants_are_damaged_take_no_room_in_memory() -> None:
+    server = memory_server()
+    model = server.repository.get("accumulator")
+    birth = Birth(model.model_id, model.version, 4, 100.0, b"", constants=b"not a record")
+    key = Key(OWNER, "s")
+    await server.store.create(key, birth, bytes(16), first_state(model), "")
+    await server.create("sound")
+    async with serving(server):
+        await server.step(Key(OWNER, "sound"), 1, 1.0)
+        before = len(server.engine.pool_of(model))
+        for _ in range(5):
+            with pytest.raises(StateCorrupt):
+                await server.open("s")
+            with pytest.raises(StateCorrupt):
+                await server.step(key, 1, 1.0)
+
+        assert len(server.engine.pool_of(model)) == before
 
 
 async def test_a_damaged_session_does_not_hide_the_others(tmp_path: Path) -> None:
