@@ -27,7 +27,7 @@ from .machine import Machine, MachineOptions
 from .stepped import Seen
 
 LEARNED = "learned"
-STRENGTH_BIAS = 2.0  # what a learned strength starts near, less one: enough to tell locations apart
+STRENGTH_BIAS = 5.0  # what a learned strength starts near, less one: enough to tell a few dozen locations apart
 
 
 @dataclass(frozen=True)

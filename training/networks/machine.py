@@ -99,7 +99,7 @@ class Machine(SteppedNetwork):
             nn.init.uniform_(self.initial_cell, -bound, bound)
         self._memory_shape = (options.width, options.locations)
         if options.memory != "constant":
-            drawn = torch.empty(self._memory_shape).uniform_(-1, 1) / (options.width**0.5)
+            drawn = torch.empty(self._memory_shape).uniform_(-1, 1)  # as large as what is written
             if options.memory == "learned":
                 self.initial_memory = nn.Parameter(drawn)
             else:
