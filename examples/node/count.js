@@ -18,7 +18,7 @@ const WINDOW = 8; // steps on the way, counted from what the file says
 const proto = fileURLToPath(new URL("../../proto", import.meta.url));
 const files = ["session_service.proto", "model_service.proto"].map((file) => `tapehead/v1/${file}`);
 const { tapehead } = grpc.loadPackageDefinition(
-  loader.loadSync(files, { includeDirs: [proto], keepCase: true, longs: Number, enums: String }),
+  loader.loadSync(files, { includeDirs: [proto], keepCase: true, longs: Number, enums: String, defaults: true }),
 );
 const credentials = grpc.credentials.createInsecure();
 const sessions = new tapehead.v1.SessionService(server, credentials);
@@ -34,7 +34,7 @@ function save() {
 
 function inputOf(tensors, number) {
   return tensors.map(({ name, dtype, shape }) => {
-    const count = (shape ?? []).reduce((product, length) => product * length, 1);
+    const count = shape.reduce((product, length) => product * length, 1);
     const raw = Buffer.alloc(4 * count); // float32, little-endian
     for (let index = 0; index < count; index++) raw.writeFloatLE(number, 4 * index);
     return { name, dtype, shape, raw };
