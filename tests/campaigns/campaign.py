@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import pickle
 import random
@@ -32,6 +33,7 @@ from .workload import ABANDONED, MODEL, total
 MODELS = Path(__file__).parents[2] / "models"
 SETTINGS = ("lmdb-process", "lmdb-disk", "redis")
 FAILPOINT_SECONDS = 5.0  # within which an armed server should have reached its failpoint
+PROGRESS_SECONDS = 5.0  # after a start, within which sessions should have gone on
 AFTERWARDS_SECONDS = 0.5  # for a process to be gone, or for one that failed to show what it does then
 HITS = (1, 2, 3)
 ABANDONED_SECONDS = 1.2  # after which sessions that live for a second have expired
@@ -215,15 +217,27 @@ class Campaign:
     async def _abandon(self, session_id: str) -> None:
         """Leaves a session behind, which expires at the next start of a server."""
         request = create_request(MODEL, f"{ABANDONED}{session_id}", ttl=1.0)
-        async with tapehead.aio.connect(self._servers[0].grpc) as client:
-            await client.sessions.create(request)
+        with contextlib.suppress(tapehead.errors.SessionExpired):  # a repeat that came too late
+            async with tapehead.aio.connect(self._servers[0].grpc) as client:
+                await client.sessions.create(request)
 
     async def _bring_back(self, server: Nursling) -> None:
         for _ in range(20):  # Redis may be away at the moment
             if await server.start():
+                await self._until_steps_go_on()
                 return
             await asyncio.sleep(0.1)
         raise AssertionError(f"a server does not start any more:\n{server.log[-2000:]}")
+
+    async def _until_steps_go_on(self) -> None:
+        """A machine that is busy with other things must not make a campaign of nothing but starts."""
+        end = time.monotonic() + PROGRESS_SECONDS
+        goal = self._answered() + len(self._workers)
+        while self._answered() < goal and not self._has_failed and time.monotonic() < end:  # noqa: ASYNC110  # a count
+            await asyncio.sleep(0.01)
+
+    def _answered(self) -> int:
+        return sum(len(history.answers) for history in self.histories)
 
     async def _kill_redis(self) -> None:
         assert self._redis
