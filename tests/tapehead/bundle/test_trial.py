@@ -1,0 +1,82 @@
+"""What is tried before a bundle is written, and how what fails is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from tapehead.bundle import BundleError
+from tapehead.bundle.adopt import adopt
+from tapehead.bundle.choices import Choices
+from tests.bundles import onnx_bytes, value
+from tests.foreign import vad
+
+
+def sums(place: Path, *, backwards: bool = False) -> Path:
+    """`y` is the running sum of `x` [batch, time, 2], which the state [batch, 2] goes on from."""
+    nodes = [
+        helper.make_node("CumSum", ["x", "axis"], ["sums"], reverse=int(backwards)),
+        helper.make_node("Unsqueeze", ["total", "one"], ["before"]),
+        helper.make_node("Add", ["sums", "before"], ["y"]),
+        helper.make_node("ReduceSum", ["x", "one"], ["all"], keepdims=0),
+        helper.make_node("Add", ["total", "all"], ["new_total"]),
+    ]
+    constants = {"axis": np.array(1), "one": np.array([1])}
+    inputs = [value("x", ["batch", "time", 2]), value("total", ["batch", 2])]
+    outputs = [value("y", ["batch", "time", 2]), value("new_total", ["batch", 2])]
+    place.write_bytes(onnx_bytes(nodes, inputs, outputs, constants))
+    return place
+
+
+def test_a_graph_of_any_number_of_steps_is_a_chunk(tmp_path: Path):
+    written = adopt(sums(tmp_path / "sums.onnx"), tmp_path / "sums/1", Choices(step_axes={"x": 1}), {})
+
+    [entry] = written.manifest.entries
+    assert (entry.name, entry.inputs[0].step_axis, list(entry.inputs[0].shape)) == ("chunk", 1, [2])
+
+
+def test_steps_that_see_those_behind_them_are_none(tmp_path: Path):
+    with pytest.raises(BundleError, match="output 'y' of 3 steps in one call differs from that of single calls"):
+        adopt(sums(tmp_path / "s.onnx", backwards=True), tmp_path / "s/1", Choices(step_axes={"x": 1}), {})
+
+    assert not (tmp_path / "s" / "1").exists()
+
+
+def test_which_lengths_ran_is_said(tmp_path: Path):
+    written = adopt(vad(tmp_path / "vad.onnx"), tmp_path / "vad/1", Choices(), {})
+
+    assert any("run with the length 64 and 80" in note for note in written.notes)
+    shapes = [list(tensor.shape) for call in written.manifest.probes[0].calls for tensor in call.inputs]
+    assert [64] in shapes
+    assert [80] in shapes
+
+
+def test_a_length_that_was_told_is_the_only_one(tmp_path: Path):
+    choices = Choices(lengths={"input": 512}, carries={"input": 64})
+
+    [entry] = adopt(vad(tmp_path / "vad.onnx"), tmp_path / "vad/1", choices, {"sr": 8000}).manifest.entries[:1]
+
+    assert list(entry.inputs[0].shape) == [448]
+    assert entry.inputs[0].carry.last == 64
+
+
+def test_numbers_that_are_not_finite_are_refused_before_a_server_does(tmp_path: Path):
+    nodes = [helper.make_node("Add", ["h", "x"], ["new_h"]), helper.make_node("Log", ["new_h"], ["y"])]
+    shape: list[str | int] = ["batch", 8]
+    place = tmp_path / "log.onnx"
+    ports = [value("x", shape), value("h", shape)], [value("y", shape), value("new_h", shape)]
+    place.write_bytes(onnx_bytes(nodes, *ports))
+
+    with pytest.raises(BundleError, match="'y' is not finite for random inputs"):
+        adopt(place, tmp_path / "log/1", Choices(), {})
+
+
+@pytest.mark.parametrize(
+    ("told", "said"), [({"sr": 0.5}, "expected int64"), ({"sr": [1, 2]}, "expected shape")], ids=str
+)
+def test_a_constant_that_cannot_be_is_refused(tmp_path: Path, told: dict[str, object], said: str):
+    with pytest.raises(BundleError, match=said):
+        adopt(vad(tmp_path / "vad.onnx"), tmp_path / "vad/1", Choices(), told)
