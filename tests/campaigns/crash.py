@@ -44,28 +44,35 @@ def main() -> None:
     if arguments.failpoints:
         able = failpoints_of(arguments.setting)
         points = tuple(f"{name}={action}@{hit}" for name, hit in able for action in ("kill", "error"))
+    plans = [
+        Plan(
+            arguments.setting,
+            arguments.replicas,
+            seed,
+            arguments.workers,
+            max(1, arguments.workers // 6),
+            arguments.kills,
+            points,
+            quiet_seconds=0.5 if points else 0.0,
+        )
+        for seed in range(first, last)
+    ]
+    plans = [plan for plan in plans if not _is_done(arguments.results, plan)]
+    if plans and not _run_all(plans, arguments.results):
+        sys.exit("violations")
+
+
+def _run_all(plans: list[Plan], results: Path) -> bool:
+    """Runs them one after the other, writes down each; tells whether all went well."""
+    went_well = True
     with Nursery(chosen_models()) as nursery:
-        failed = False
-        for seed in range(first, last):
-            plan = Plan(
-                arguments.setting,
-                arguments.replicas,
-                seed,
-                arguments.workers,
-                max(1, arguments.workers // 6),
-                arguments.kills,
-                points,
-                quiet_seconds=0.5 if points else 0.0,
-            )
-            if _is_done(arguments.results, plan):
-                continue
+        for plan in plans:
             result = run(plan, nursery)
-            with arguments.results.open("a") as file:
+            with results.open("a") as file:
                 file.write(json.dumps({"date": time.strftime("%F"), "commit": _commit(), **asdict(result)}) + "\n")
             print(_sentence(result), flush=True)
-            failed |= bool(result.violations)
-    if failed:
-        sys.exit("violations")
+            went_well &= not result.violations
+    return went_well
 
 
 def _sentence(result: Result) -> str:
