@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
-import os
 import platform
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
-
-from tapehead.bundle import BundleError
 
 from . import failpoints
 from .api.edge import OWN_SERVICES, Edge, EdgeLimits, Services
-from .api.health import MODEL_PREFIX, Health
+from .api.health import Health
 from .api.inference.infer import Inference
 from .api.inference.service import InferenceService
 from .api.inference.statistics import Statistics
@@ -36,8 +32,7 @@ from .engine.calls import Calls
 from .engine.engine import Engine
 from .errors import TapeheadError
 from .greeting import Addresses, first_lines
-from .hosting.lone import adopt_files
-from .hosting.repository import Repository, find_bundles
+from .hosting.repository import Repository
 from .preflight import findings
 from .sessions.lifecycle import Lifecycle
 from .sessions.live import Live
@@ -45,7 +40,8 @@ from .sessions.owners import InvalidTokens, Owners, Quota
 from .sessions.portable import Portable
 from .sessions.sequences import Sequences
 from .sessions.usage import Usage
-from .settings import Settings, split_address, state_folder
+from .settings import Settings, split_address
+from .shelving import NothingToServe, load_all, make_shelf, tell_health, tell_metrics
 from .store.base import Store
 from .store.lmdb import LmdbStore
 from .store.memory import MemoryStore
@@ -86,6 +82,8 @@ class Server:
         self._parts = AsyncExitStack()  # how to end what was started, last first
         self._is_ready = False
         self._gauges = Gauges(0, 0, 0, 0)
+        self._health: Health | None = None
+        self._models_told: set[str] = set()  # to health
 
     async def start(self) -> Addresses:
         """Starts everything; raises CannotStart, having ended what was begun."""
@@ -174,31 +172,30 @@ class Server:
         return server
 
     async def _load_models(self) -> Repository:
-        settings = self.settings
-        repository = await asyncio.to_thread(_load, settings)
+        try:
+            repository = await asyncio.to_thread(load_all, self.settings)
+        except NothingToServe as error:
+            raise CannotStart(str(error)) from None
         for name, reason in repository.broken.items():
             log.warning("bundle %s is not served: %s", name, reason)
-        if not repository.models():
-            place = settings.models_folder or ", ".join(map(str, settings.model))
-            raise CannotStart(f"--models: no bundle of {place} can be served: {_first(repository.broken)}")
-        self._metrics.set_models(
-            {
-                "model": model.model_id,
-                "version": str(model.version),
-                "kind": model.kind,
-                "fingerprint": model.fingerprint,
-                "batch_invariant": str(model.batch_invariant).lower(),
-            }
-            for model in repository.models()
-        )
+        tell_metrics(self._metrics, repository)
         self._metrics.set_build(_components())
         return repository
+
+    def _models_changed(self) -> None:
+        tell_metrics(self._metrics, self.repository)
+        if self._health is not None:
+            tell_health(self._health, self.repository, self._models_told)
 
     async def _start_edge(
         self, engine: Engine, live: Live, lifecycle: Lifecycle, streams: Streams, drain: Drain
     ) -> int:
         settings, calls = self.settings, Calls(live, engine.intake, self.store)
-        health = Health([*OWN_SERVICES, *(MODEL_PREFIX + model.model_id for model in self.repository.models())], drain)
+        self._health = health = Health(OWN_SERVICES, drain)
+        tell_health(health, self.repository, self._models_told)
+        shelf = make_shelf(settings, self.repository, self.store, live, engine, self._clock, self._models_changed)
+        if settings.reload_seconds:
+            self._keep_running("models", _every(settings.reload_seconds, shelf.look))
         text_limits = TextLimits(settings.max_story_sentences, settings.max_text_bytes)
         portable = Portable(self.store, self.repository, lifecycle.creation)
         transfers = Transfers(portable, max_import_bytes=settings.max_import_bytes)
@@ -220,11 +217,12 @@ class Server:
         services = Services(
             SessionService(lifecycle, calls, streams, transfers),
             questions,
-            ModelService(self.repository),
+            ModelService(self.repository, shelf),
             ServerService(facts, lambda: _statistics(engine, live)),
             InferenceService(
                 Inference(calls, lifecycle, sequences, questions, self.repository.get, statistics),
                 self.repository,
+                shelf,
                 statistics,
                 drain,
                 self._owners,
@@ -298,16 +296,6 @@ class Server:
         await edge.stop()
 
 
-def _load(settings: Settings) -> Repository:
-    folder = settings.models_folder
-    taken = {bundle.parent.name for bundle in find_bundles(folder)} if folder else set()
-    try:
-        lone = adopt_files(settings.model, state_folder() / "models", taken)
-    except BundleError as error:
-        raise CannotStart(f"--model: {error}") from None
-    return Repository.load(folder, also=lone, max_batch=settings.max_batch, cache_folder=_cache_folder())
-
-
 async def _open_store(settings: Settings, clock: Clock) -> Store:
     folder = settings.store_folder
     if url := settings.store_url:
@@ -335,15 +323,6 @@ def _statistics(engine: Engine, live: Live) -> Mapping[str, int]:
 def _components() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in COMPONENTS}
     return {"version": importlib.metadata.version("tapehead"), "python": platform.python_version(), **versions}
-
-
-def _cache_folder() -> Path:
-    """Where verdicts of self-checks are remembered; losing it costs time alone."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapehead"
-
-
-def _first(broken: Mapping[str, str]) -> str:
-    return next((f"{name}: {reason}" for name, reason in broken.items()), "there is none")
 
 
 def _joined(host: str, port: int) -> str:

@@ -25,6 +25,7 @@ from pydantic_settings import (
 from .certificates import TlsFiles
 from .store.base import Durability
 from .store.redis_url import EXPECTED, SCHEMES, check_url, without_secrets
+from .versions import VersionPolicy
 
 PREFIX = "TAPEHEAD_"
 DAY = 86_400.0  # seconds
@@ -76,6 +77,14 @@ class Settings(BaseSettings):
         default_factory=list,
         description="an ONNX file to serve, of which a bundle is made; may be repeated; beside the folder of bundles "
         "only where that is named too",
+    )
+    model_versions: str = Field(
+        "all",
+        description="which versions are offered to new sessions: all or latest:N, then MODEL=VERSION,VERSION for each "
+        "pinned model; sessions keep theirs",
+    )
+    reload_seconds: float = Field(
+        5.0, ge=0, description="seconds between looks for new, changed and removed bundles; 0 for none"
     )
     store: str = Field(
         default_factory=default_store,
@@ -146,6 +155,12 @@ class Settings(BaseSettings):
     @classmethod
     def _is_address(cls, value: str) -> str:
         split_address(value)
+        return value
+
+    @field_validator("model_versions")
+    @classmethod
+    def _is_policy(cls, value: str) -> str:
+        VersionPolicy.parse(value)
         return value
 
     @model_validator(mode="after")

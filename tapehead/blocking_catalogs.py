@@ -137,3 +137,18 @@ class Models:
     def get(self, model_id: str, version: int = 0) -> ModelInfo:
         """A model with its manifest, in its newest version unless another is named."""
         return self._portal.call(self._models.get(model_id, version))
+
+    def broken(self) -> dict[str, str]:
+        """The bundles in the server's folder that cannot be served, as `model/version`, each with the reason."""
+        return self._portal.call(self._models.broken())
+
+    def load(self, model_id: str, version: int = 0) -> ModelInfo:
+        """Serves what lies in the server's folder of a model. For operators. Raises ModelBroken."""
+        return self._portal.call(self._models.load(model_id, version))
+
+    def unload(self, model_id: str, version: int = 0, *, force: bool = False) -> tuple[tuple[int, ...], int]:
+        """Serves a version of a model, or all, no longer; returns which, and how many sessions cannot go on.
+
+        For operators. Raises ModelInUse where sessions need it, unless forced.
+        """
+        return self._portal.call(self._models.unload(model_id, version, force=force))

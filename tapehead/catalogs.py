@@ -246,3 +246,29 @@ class Models:
         method, answer = self._connection.models.GetModel, model_service_pb2.GetModelResponse
         message = await self._connection.call(method, request, answer)
         return ModelInfo.from_message(message.model, message.manifest)
+
+    async def broken(self) -> dict[str, str]:
+        """The bundles in the server's folder that cannot be served, as `model/version`, each with the reason."""
+        request = model_service_pb2.ListModelsRequest(page_size=1)
+        method, answer = self._connection.models.ListModels, model_service_pb2.ListModelsResponse
+        found = (await self._connection.call(method, request, answer)).broken_models
+        return {f"{broken.model_id}/{broken.version}": broken.reason for broken in found}
+
+    async def load(self, model_id: str, version: int = 0) -> ModelInfo:
+        """Serves what lies in the server's folder of a model: a version, or what its policy wants. For operators.
+
+        Raises ModelBroken for what cannot be served; what was served before goes on.
+        """
+        request = model_service_pb2.LoadModelRequest(model_id=model_id, version=version)
+        method, answer = self._connection.models.LoadModel, model_service_pb2.LoadModelResponse
+        return ModelInfo.from_message((await self._connection.call(method, request, answer)).model)
+
+    async def unload(self, model_id: str, version: int = 0, *, force: bool = False) -> tuple[tuple[int, ...], int]:
+        """Serves a version of a model, or all, no longer; returns which, and how many sessions cannot go on.
+
+        For operators. Raises ModelInUse where sessions need it, unless forced. Sent once: a repeat would find it gone.
+        """
+        request = model_service_pb2.UnloadModelRequest(model_id=model_id, version=version, force=force)
+        method, answer = self._connection.models.UnloadModel, model_service_pb2.UnloadModelResponse
+        response = await self._connection.call_once(method, request, answer)
+        return tuple(response.versions), response.session_count

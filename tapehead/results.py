@@ -156,6 +156,7 @@ class ModelInfo:
     batch_invariant: bool
     max_batch: int
     manifest: manifest_pb2.Manifest | None = None
+    retired_versions: tuple[int, ...] = ()  # served only to the sessions that were made with them
 
     @classmethod
     def from_message(cls, message: model_service_pb2.Model, manifest: manifest_pb2.Manifest | None = None) -> ModelInfo:
@@ -170,6 +171,7 @@ class ModelInfo:
             batch_invariant=message.batch_invariant,
             max_batch=message.max_batch,
             manifest=manifest,
+            retired_versions=tuple(message.retired_versions),
         )
 
 

@@ -19,7 +19,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._scheduler: Scheduler[Work] = Scheduler()
-        self._pools: dict[tuple[str, int], Pool | GrowingPool] = {}
+        self._pools: dict[tuple[str, int, str], Pool | GrowingPool] = {}
         self._ready = asyncio.Event()  # something waits for its turn
         self._empty = asyncio.Event()  # everything accepted is settled
         self._empty.set()
@@ -31,10 +31,16 @@ class Backlog:
 
     def pool_of(self, model: Model) -> Pool | GrowingPool:
         """Where the states of a model's sessions lie."""
-        key = (model.model_id, model.version)
+        key = (model.model_id, model.version, model.fingerprint)  # unloaded, it may come back as another
         if key not in self._pools:
             self._pools[key] = GrowingPool(model.state) if model.grows else Pool(model.state)
         return self._pools[key]
+
+    def forget(self, model: Model) -> None:
+        """Frees the states' place of a model that is not served any more, unless a commit still has a part of it."""
+        key = (model.model_id, model.version, model.fingerprint)
+        if key in self._pools and not len(self._pools[key]):
+            del self._pools[key]
 
     def steps_of(self, owner: str) -> int:
         """How many of the steps are one owner's."""

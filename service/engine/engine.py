@@ -72,6 +72,10 @@ class Engine:
         """Where the states of a model's sessions lie."""
         return self._backlog.pool_of(model)
 
+    def forget(self, model: Model) -> None:
+        """Frees what a model took that is not served any more."""
+        self._backlog.forget(model)
+
     def statistics(self) -> EngineStatistics:
         return EngineStatistics(
             committed_steps=self._committer.committed_steps,

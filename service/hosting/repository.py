@@ -42,13 +42,14 @@ _KINDS: dict[ModelKind, Kind] = {
 
 
 class Repository:
-    """Finds models. Nothing changes after it is built."""
+    """Finds models. What there is changes on the event loop alone, between two looks; a model itself never does."""
 
     def __init__(self, models: Iterable[Model], broken: dict[str, str] | None = None) -> None:
-        ordered = sorted(models, key=lambda model: (model.model_id, -model.version))
-        self._models = {(model.model_id, model.version): model for model in ordered}
-        self._newest = {model.model_id: model for model in reversed(ordered)}
+        self._models: dict[tuple[str, int], Model] = {}  # by id, then newest first
+        self._retired: set[tuple[str, int]] = set()  # for the sessions that have them, not for new ones
+        self._newest: dict[str, Model] = {}
         self.broken = broken or {}  # "<model_id>/<version>" of bundles that cannot be served -> why
+        self._order(models)
 
     @classmethod
     def load(
@@ -81,6 +82,35 @@ class Repository:
         if model is None:
             raise ModelNotFound(model_id, version)
         return model
+
+    def find(self, model_id: str, version: int) -> Model | None:
+        """The model in exactly this version, if it is served."""
+        return self._models.get((model_id, version))
+
+    def add(self, model: Model) -> None:
+        """Serves a model, to new sessions too."""
+        self._retired.discard((model.model_id, model.version))
+        self._order([*self._models.values(), model])
+
+    def remove(self, model: Model) -> None:
+        """Serves a model no longer."""
+        self._retired.discard((model.model_id, model.version))
+        self._order(other for other in list(self._models.values()) if other is not model)
+
+    def retire(self, model: Model, retired: bool = True) -> None:
+        """Keeps a model for the sessions that have it, and for whoever names its version; or offers it to all again."""
+        key = (model.model_id, model.version)
+        (self._retired.add if retired else self._retired.discard)(key)
+        self._order(self._models.values())
+
+    def is_retired(self, model: Model) -> bool:
+        return (model.model_id, model.version) in self._retired
+
+    def _order(self, models: Iterable[Model]) -> None:
+        ordered = sorted(models, key=lambda model: (model.model_id, -model.version))
+        self._models = {(model.model_id, model.version): model for model in ordered}
+        offered = [model for model in ordered if (model.model_id, model.version) not in self._retired]
+        self._newest = {model.model_id: model for model in reversed(offered)}
 
     def models(self) -> list[Model]:
         """Returns every model, by id and then newest version first."""

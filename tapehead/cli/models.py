@@ -13,7 +13,9 @@ from tapehead.cli.options import Json, Server, connect, console, print_json
 from tapehead.tensors import dtype_name
 from tapehead.v1.manifest_pb2 import Entry
 
-app = typer.Typer(help="List and show models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, load and unload models.", no_args_is_help=True)
+
+ModelId = Annotated[str, typer.Argument(help="The model's id.")]
 
 
 @app.command("ls")
@@ -21,6 +23,7 @@ def ls(server: Server = None, as_json: Json = False) -> None:
     """List the served models."""
     with connect(server) as client:
         found = client.models.list()
+        broken = {} if as_json else client.models.broken()
     if as_json:
         print_json(found)
         return
@@ -29,6 +32,39 @@ def ls(server: Server = None, as_json: Json = False) -> None:
         versions = ", ".join(map(str, info.versions))
         table.add_row(info.model_id, versions, _kind(info), f"{info.state_bytes:,} B", info.description)
     console().print(table if found else "No model is served.")
+    for name, reason in broken.items():
+        console().print(f"{name} is not served: {reason}", markup=False)
+
+
+@app.command("load")
+def load(
+    model_id: ModelId,
+    version: Annotated[int, typer.Option("--version", help="The version; those of the policy if 0.", min=0)] = 0,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Serve what lies in the server's folder of a model. For operators."""
+    with connect(server) as client:
+        info = client.models.load(model_id, version)
+    if as_json:
+        print_json(info)
+    else:
+        console().print(f"{info.model_id}, version {info.version}, is served.", markup=False)
+
+
+@app.command("unload")
+def unload(
+    model_id: ModelId,
+    version: Annotated[int, typer.Option("--version", help="The version; all if 0.", min=0)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Even if sessions need it; they cannot go on then.")] = False,
+    server: Server = None,
+) -> None:
+    """Serve a model no longer, until it is loaded again or its files change. For operators."""
+    with connect(server) as client:
+        versions, sessions = client.models.unload(model_id, version, force=force)
+    gone = ", ".join(map(str, versions))
+    rest = f" {sessions} session(s) wait for it to be loaded again." if sessions else ""
+    console().print(f"{model_id}, version {gone}, is not served any more.{rest}", markup=False)
 
 
 @app.command("show")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tapehead.v1 import manifest_pb2 as tapehead_dot_v1_dot_manifest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftapehead/v1/model_service.proto\x12\x0btapehead.v1\x1a\x1atapehead/v1/manifest.proto\"\xcd\x01\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.tapehead.v1.ModelKind\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08versions\x18\x05 \x03(\x03\x12\x13\n\x0bstate_bytes\x18\x06 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\t\x12\x17\n\x0f\x62\x61tch_invariant\x18\x08 \x01(\x08\x12\x11\n\tmax_batch\x18\t \x01(\x05\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tapehead.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fGetModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"^\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tapehead.v1.Model\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tapehead.v1.Manifest2\xa6\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.tapehead.v1.ListModelsRequest\x1a\x1f.tapehead.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.tapehead.v1.GetModelRequest\x1a\x1d.tapehead.v1.GetModelResponseB9\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftapehead/v1/model_service.proto\x12\x0btapehead.v1\x1a\x1atapehead/v1/manifest.proto\"\xe7\x01\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.tapehead.v1.ModelKind\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08versions\x18\x05 \x03(\x03\x12\x13\n\x0bstate_bytes\x18\x06 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\t\x12\x17\n\x0f\x62\x61tch_invariant\x18\x08 \x01(\x08\x12\x11\n\tmax_batch\x18\t \x01(\x05\x12\x18\n\x10retired_versions\x18\n \x03(\x03\"@\n\x0b\x42rokenModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x82\x01\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tapehead.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12/\n\rbroken_models\x18\x03 \x03(\x0b\x32\x18.tapehead.v1.BrokenModel\"4\n\x0fGetModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"^\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tapehead.v1.Model\x12\'\n\x08manifest\x18\x02 \x01(\x0b\x32\x15.tapehead.v1.Manifest\"5\n\x10LoadModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"6\n\x11LoadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tapehead.v1.Model\"F\n\x12UnloadModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\">\n\x13UnloadModelResponse\x12\x10\n\x08versions\x18\x01 \x03(\x03\x12\x15\n\rsession_count\x18\x02 \x01(\x03\x32\xc4\x02\n\x0cModelService\x12M\n\nListModels\x12\x1e.tapehead.v1.ListModelsRequest\x1a\x1f.tapehead.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.tapehead.v1.GetModelRequest\x1a\x1d.tapehead.v1.GetModelResponse\x12J\n\tLoadModel\x12\x1d.tapehead.v1.LoadModelRequest\x1a\x1e.tapehead.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.tapehead.v1.UnloadModelRequest\x1a .tapehead.v1.UnloadModelResponseB9\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.tapehead.v1P\001Z\026tapehead/v1;tapeheadv1\252\002\013Tapehead.V1'
   _globals['_MODEL']._serialized_start=77
-  _globals['_MODEL']._serialized_end=282
-  _globals['_LISTMODELSREQUEST']._serialized_start=284
-  _globals['_LISTMODELSREQUEST']._serialized_end=342
-  _globals['_LISTMODELSRESPONSE']._serialized_start=344
-  _globals['_LISTMODELSRESPONSE']._serialized_end=425
-  _globals['_GETMODELREQUEST']._serialized_start=427
-  _globals['_GETMODELREQUEST']._serialized_end=479
-  _globals['_GETMODELRESPONSE']._serialized_start=481
-  _globals['_GETMODELRESPONSE']._serialized_end=575
-  _globals['_MODELSERVICE']._serialized_start=578
-  _globals['_MODELSERVICE']._serialized_end=744
+  _globals['_MODEL']._serialized_end=308
+  _globals['_BROKENMODEL']._serialized_start=310
+  _globals['_BROKENMODEL']._serialized_end=374
+  _globals['_LISTMODELSREQUEST']._serialized_start=376
+  _globals['_LISTMODELSREQUEST']._serialized_end=434
+  _globals['_LISTMODELSRESPONSE']._serialized_start=437
+  _globals['_LISTMODELSRESPONSE']._serialized_end=567
+  _globals['_GETMODELREQUEST']._serialized_start=569
+  _globals['_GETMODELREQUEST']._serialized_end=621
+  _globals['_GETMODELRESPONSE']._serialized_start=623
+  _globals['_GETMODELRESPONSE']._serialized_end=717
+  _globals['_LOADMODELREQUEST']._serialized_start=719
+  _globals['_LOADMODELREQUEST']._serialized_end=772
+  _globals['_LOADMODELRESPONSE']._serialized_start=774
+  _globals['_LOADMODELRESPONSE']._serialized_end=828
+  _globals['_UNLOADMODELREQUEST']._serialized_start=830
+  _globals['_UNLOADMODELREQUEST']._serialized_end=900
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=902
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=964
+  _globals['_MODELSERVICE']._serialized_start=967
+  _globals['_MODELSERVICE']._serialized_end=1291
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Tells which models are served.
+    """Tells which models are served, and changes it.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,20 @@ class ModelServiceStub:
                 request_serializer=tapehead_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=tapehead_dot_v1_dot_model__service__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/tapehead.v1.ModelService/LoadModel',
+                request_serializer=tapehead_dot_v1_dot_model__service__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=tapehead_dot_v1_dot_model__service__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/tapehead.v1.ModelService/UnloadModel',
+                request_serializer=tapehead_dot_v1_dot_model__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=tapehead_dot_v1_dot_model__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
-    """Tells which models are served.
+    """Tells which models are served, and changes it.
     """
 
     def ListModels(self, request, context):
@@ -60,6 +70,22 @@ class ModelServiceServicer:
 
     def GetModel(self, request, context):
         """Returns one model with its manifest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Serves a model of the server's folder, or what is new of it. For operators.
+
+        Returns once it is checked and served; what was served before goes on meanwhile, and whatever comes of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Serves a model no longer, until it is loaded again or its files change. For operators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +104,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=tapehead_dot_v1_dot_model__service__pb2.GetModelRequest.FromString,
                     response_serializer=tapehead_dot_v1_dot_model__service__pb2.GetModelResponse.SerializeToString,
             ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=tapehead_dot_v1_dot_model__service__pb2.LoadModelRequest.FromString,
+                    response_serializer=tapehead_dot_v1_dot_model__service__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=tapehead_dot_v1_dot_model__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=tapehead_dot_v1_dot_model__service__pb2.UnloadModelResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tapehead.v1.ModelService', rpc_method_handlers)
@@ -87,7 +123,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Tells which models are served.
+    """Tells which models are served, and changes it.
     """
 
     @staticmethod
@@ -134,6 +170,60 @@ class ModelService:
             '/tapehead.v1.ModelService/GetModel',
             tapehead_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
             tapehead_dot_v1_dot_model__service__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tapehead.v1.ModelService/LoadModel',
+            tapehead_dot_v1_dot_model__service__pb2.LoadModelRequest.SerializeToString,
+            tapehead_dot_v1_dot_model__service__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tapehead.v1.ModelService/UnloadModel',
+            tapehead_dot_v1_dot_model__service__pb2.UnloadModelRequest.SerializeToString,
+            tapehead_dot_v1_dot_model__service__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

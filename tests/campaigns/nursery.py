@@ -139,9 +139,9 @@ class Nursling:
 def main() -> None:
     import service.process  # noqa: F401  # and with it all that takes long to import
     from service.hosting.repository import Repository
-    from service.server import _cache_folder
+    from service.shelving import cache_folder
 
-    repository = Repository.load(Path(sys.argv[1]), cache_folder=_cache_folder())
+    repository = Repository.load(Path(sys.argv[1]), cache_folder=cache_folder())
     assert not repository.broken, repository.broken
     Repository.load = lambda *_, **__: repository  # type: ignore[method-assign]
     children: set[int] = set()

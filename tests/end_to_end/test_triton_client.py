@@ -107,6 +107,14 @@ def test_a_start_begins_anew_and_nothing_is_lost(server: ServerProcess) -> None:
     assert (frozen.committed_step, fork.committed_step) == (3, 3)
 
 
+def test_models_are_loaded_and_unloaded(server: ServerProcess) -> None:
+    got = play(server, "unload")
+
+    assert got["ready"] == [False, True]
+    assert got["missing"]["status"] == "StatusCode.NOT_FOUND"
+    assert got["config"]["status"] == "StatusCode.UNIMPLEMENTED"
+
+
 def test_errors_have_the_texts_that_clients_look_for(server: ServerProcess) -> None:
     got = play(server, "errors")
 

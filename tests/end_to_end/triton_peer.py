@@ -106,6 +106,18 @@ def restart(client: Any) -> Any:
     return {"values": values, "repeated": repeated}
 
 
+def unload(client: Any) -> Any:
+    """A model that no session needs goes and comes back, as Triton's clients ask for it."""
+    client.unload_model("tiny-qa")
+    states = [client.is_model_ready("tiny-qa")]
+    client.load_model("tiny-qa")
+    return {
+        "ready": [*states, client.is_model_ready("tiny-qa")],
+        "missing": refusal(lambda: client.load_model("nobody")),
+        "config": refusal(lambda: client.load_model("tiny-qa", config="{}")),
+    }
+
+
 def errors(client: Any) -> Any:
     wrong = triton.InferInput("x", [1, 4], "FP32")
     wrong.set_data_from_numpy(np.zeros((1, 4), np.float32))
@@ -213,7 +225,9 @@ def side_by_side(client: Any) -> Any:
     return asyncio.run(all_of_them())
 
 
-SCENARIOS = {act.__name__: act for act in (describe, sequence, numbered, restart, errors, question, stream, survive)}
+SCENARIOS = {
+    act.__name__: act for act in (describe, sequence, numbered, restart, unload, errors, question, stream, survive)
+}
 
 
 def main(address: str, scenario: str, *arguments: str) -> None:

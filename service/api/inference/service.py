@@ -8,7 +8,8 @@ from typing import Any
 from ...errors import ModelNotFound, NotSupported, OverCapacity, QuotaExceeded
 from ...hosting.model import Model
 from ...hosting.repository import Repository
-from ...sessions.owners import Owners
+from ...hosting.shelf import Shelf
+from ...sessions.owners import Owners, Role
 from ..call import Call
 from ..interceptors.draining import Drain
 from .config import configuration, metadata
@@ -38,6 +39,7 @@ class InferenceService:
         self,
         inference: Inference,
         repository: Repository,
+        shelf: Shelf,
         statistics: Statistics,
         drain: Drain,
         owners: Owners,
@@ -49,6 +51,7 @@ class InferenceService:
         """`ttl` is how long an unused sequence lives, in seconds; `max_streams` bounds those of this service."""
         self._inference = inference
         self._repository = repository
+        self._shelf = shelf
         self._statistics = statistics
         self._drain = drain
         self._owners = owners
@@ -94,7 +97,9 @@ class InferenceService:
     async def repository_index(self, request: pb.RepositoryIndexRequest, _call: Call) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
         for model in self._repository.models():
-            response.models.add(name=model.model_id, version=str(model.version), state="READY")
+            response.models.add(
+                name=model.model_id, version=str(model.version), state="READY", reason=self._standing(model)
+            )
         for name, reason in {} if request.ready else self._repository.broken.items():
             model_id, _, version = name.partition("/")
             response.models.add(name=model_id, version=version, state="UNAVAILABLE", reason=reason)
@@ -119,6 +124,24 @@ class InferenceService:
             if not self._streams[owner]:
                 del self._streams[owner]
 
+    async def repository_model_load(
+        self, request: pb.RepositoryModelLoadRequest, call: Call
+    ) -> pb.RepositoryModelLoadResponse:
+        call.caller.require(Role.OPERATOR, "loading models")
+        if request.parameters:
+            raise NotSupported("models are loaded as they lie in the server's folder: without parameters")
+        await self._shelf.load(request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def repository_model_unload(
+        self, request: pb.RepositoryModelUnloadRequest, call: Call
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Takes `force` as a parameter of our own; there are no dependents to unload."""
+        call.caller.require(Role.OPERATOR, "unloading models")
+        force = "force" in request.parameters and request.parameters["force"].bool_param
+        await self._shelf.unload(request.model_name, force=force)
+        return pb.RepositoryModelUnloadResponse()
+
     # --- what other servers do ----------------------------------------------------------------------------------------
 
     system_shared_memory_status = _NO_SHARED_MEMORY
@@ -129,8 +152,9 @@ class InferenceService:
     cuda_shared_memory_unregister = _NO_SHARED_MEMORY
     trace_setting = _refusing("traces are not supported: see the metrics, and the log at level debug")
     log_settings = _refusing("the log is set at the start: see --log-level and --log-format")
-    repository_model_load = _refusing("models are loaded when the server starts")
-    repository_model_unload = _refusing("models are unloaded when the server stops")
+
+    def _standing(self, model: Model) -> str:
+        return "for the sessions that have it" if self._repository.is_retired(model) else ""
 
     def _find(self, name: str, version: str) -> Model:
         return self._repository.get(name, read_version(version))

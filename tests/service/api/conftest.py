@@ -82,11 +82,12 @@ async def served(heartbeat: float, models: tuple[Model, ...]) -> AsyncIterator[S
     services = Services(
         SessionService(lifecycle, calls, streams, Transfers(Portable(None, repository, None), max_import_bytes=1000)),
         QuestionService(calls, repository.get, TextLimits(story_sentences=8, text_bytes=100)),
-        ModelService(repository),
+        ModelService(repository, None),  # loading has tests of its own
         ServerService(FACTS, lambda: {"committed_step_count": 5}),
         InferenceService(
             None,  # its requests have a real server of their own in their tests
             repository,
+            None,
             Statistics(lambda _: ModelTally()),
             drain,
             owners,
