@@ -165,7 +165,10 @@ def test_checks_tell_the_same_without_starting(tmp_path: Path, models: Path) -> 
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     names = [line.split()[1] for line in ran.stdout.splitlines()]
 
-    assert (ran.returncode, names) == (0, ["models", "durability", "space", "store", "ports", "ready", "files"])
+    assert (ran.returncode, names) == (
+        0,
+        ["models", "durability", "space", "store", "ports", "ready", "tokens", "tls", "files"],
+    )
 
 
 class Conversation:
