@@ -35,6 +35,8 @@ from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
 METHOD = "/tapehead.v1.SessionService/StreamSteps"
 OPTIONS = [("grpc.http2.bdp_probe", 0), ("grpc.so_reuseport", 0), ("grpc.optimization_target", "latency")]
+ROOT = Path(__file__).parents[1]
+MODELS = ("ntm-copy", "babi-qa")
 WARM_UP_SECONDS = 0.5
 OPENED_AT_ONCE = 200  # streams
 SETTLE_SECONDS = 0.1  # after a server says that it serves
@@ -198,9 +200,24 @@ def process(command: list[str], ready: Path) -> Iterator[Server]:
 
 
 def service(folder: Path, name: str, store: str, durability: str) -> tuple[list[str], Path]:
-    ready = folder / f"{name}.json"
+    ready, models = folder / f"{name}.json", folder / "served"
+    if not models.exists():
+        models.mkdir()
+        for model in MODELS:  # those that are called: the others only lengthen the start
+            (models / model).symlink_to(ROOT / "models" / model, target_is_directory=True)
     command = [sys.executable, "-m", "service", "--address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
-    command += ["--store", store, "--durability", durability, "--ready-file", str(ready), "--log-level", "warning"]
+    command += [
+        "--models",
+        str(models),
+        "--store",
+        store,
+        "--durability",
+        durability,
+        "--ready-file",
+        str(ready),
+        "--log-level",
+        "warning",
+    ]
     return command, ready
 
 
