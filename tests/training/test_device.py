@@ -22,7 +22,7 @@ ONE_TASK = ["task.tasks=[1]"]
     [
         ("babi-joint", ["task.tasks=[1,16]", "recipe.first_updates=1"]),
         ("babi-memory", ONE_TASK),
-        ("babi-entity", [*ONE_TASK, "recipe.compile=false"]),
+        ("babi-entity", ["task.tasks=[1,16]"]),
         ("attention-captions", ["recipe.batch=2"]),
         ("ntm-copy", ["recipe.compile=false", "recipe.batch=1", "task.longest=3"]),
         ("lstm-copy", ["recipe.batch=1", "task.longest=3"]),
