@@ -30,7 +30,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, server: str) -> TapeheadError:
     retry = _detail(status.details, error_details_pb2.RetryInfo())
     return error_class(info.reason)(
         status.message or error.details() or info.reason,
-        code=error.code(),
+        code=_CODES.get(status.code, error.code()),  # the server's own: a proxy may reset a stream that has just ended
         reason=info.reason,
         metadata=info.metadata,
         retry_after=None if retry is None else retry.retry_delay.ToTimedelta().total_seconds(),

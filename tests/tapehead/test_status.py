@@ -41,6 +41,15 @@ def test_details_are_read():
     assert (str(error), error.metadata, error.retry_after) == ("full", {"limit": "3"}, 1.25)
 
 
+def test_the_servers_code_beats_that_of_a_reset_on_the_way():
+    status = service_status.Status(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "away", {}, retry_after=0.5)
+
+    error = from_rpc_error(rpc_error(grpc.StatusCode.CANCELLED, "reset", status.serialize()), "here:1")
+
+    assert type(error) is errors.StoreUnavailable
+    assert error.code is grpc.StatusCode.UNAVAILABLE
+
+
 def test_an_unknown_reason_keeps_its_facts():
     status = service_status.Status(grpc.StatusCode.ABORTED, "TOMORROW", "later", {"a": "b"})
 
