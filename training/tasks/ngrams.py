@@ -65,13 +65,15 @@ class NGrams:
         table = beta_half(count, 2**self.context, generator)
         bits = torch.empty(length, count)
         bits[: self.context] = random_bits(self.context, count, 1, generator)[..., 0]
-        chances = torch.rand(length, count, generator=generator)
+        drawn = torch.rand(length, count, generator=generator)
         rows, state = torch.arange(count), _number(bits[: self.context])
         for step in range(self.context, length):
-            bits[step] = (chances[step] < table[rows, state]).float()
+            bits[step] = (drawn[step] < table[rows, state]).float()
             state = (2 * state + bits[step].long()) % 2**self.context
-        targets = bits[self.context :, :, None]
-        return Batch(bits[:-1, :, None].contiguous(), targets.contiguous(), optimal_cost(bits, self.context))
+        targets = bits[self.context :]
+        chances = best_chances(bits, self.context)
+        optimum = torch.where(targets > 0.5, chances, 1 - chances).log2().sum(dim=0).neg()
+        return Batch(bits[:-1, :, None].contiguous(), targets[..., None].contiguous(), optimum, chances[..., None])
 
     def title(self, size: Size) -> str:
         return f"{size[0]} bits"
@@ -82,17 +84,20 @@ def beta_half(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     return torch.sin(torch.rand(rows, columns, generator=generator) * (torch.pi / 2)) ** 2
 
 
-def optimal_cost(bits: Tensor, context: int) -> Tensor:
-    """The cost in bits, [B], of the Bayesian estimator on sequences [T, B]: of all bits but the first `context`."""
+def best_chances(bits: Tensor, context: int) -> Tensor:
+    """The chance that a bit is 1 as the Bayesian estimator gives it from all bits before: [T - context, B] of [T, B].
+
+    It is (ones + 1/2) / (all + 1) of what followed the same context so far.
+    """
     rows, state = torch.arange(bits.shape[1]), _number(bits[:context])
     counts = torch.full((bits.shape[1], 2**context, 2), 0.5)  # the prior, as half an observation of each
-    cost = torch.zeros(bits.shape[1])
-    for bit in bits[context:].long():
+    chances = torch.empty(len(bits) - context, bits.shape[1])
+    for step, bit in enumerate(bits[context:].long()):
         seen = counts[rows, state]
-        cost -= torch.log2(seen[rows, bit] / seen.sum(-1))
+        chances[step] = seen[:, 1] / seen.sum(-1)
         counts[rows, state, bit] += 1
         state = (2 * state + bit) % 2**context
-    return cost
+    return chances
 
 
 def _number(bits: Tensor) -> Tensor:

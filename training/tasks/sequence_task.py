@@ -32,11 +32,13 @@ class Batch:
     inputs: Tensor  # [T, B, inputs]
     targets: Tensor  # [A, B, outputs], bits: of the last A steps
     optimum: Tensor | None = None  # [B]: cost in bits of the best possible predictions of these very sequences
+    chances: Tensor | None = None  # [A, B, outputs]: of a 1, given all inputs so far, where chance decides the targets
 
     def to(self, device: torch.device) -> Batch:
         """The same sequences on a device: they are drawn on the processor, so that every device gets the same."""
         optimum = None if self.optimum is None else self.optimum.to(device)
-        return Batch(self.inputs.to(device), self.targets.to(device), optimum)
+        chances = None if self.chances is None else self.chances.to(device)
+        return Batch(self.inputs.to(device), self.targets.to(device), optimum, chances)
 
 
 class Task(Protocol):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from training.errors import TrainingError
 from training.tasks.blanks import BlankOptions, FillTheBlank
 from training.tasks.copying import Copy, CopyOptions, RepeatCopy, RepeatCopyOptions
 from training.tasks.echo import DelayedEcho, EchoOptions
-from training.tasks.ngrams import NGramOptions, NGrams, beta_half, optimal_cost
+from training.tasks.ngrams import NGramOptions, NGrams, best_chances, beta_half
 from training.tasks.recall import AssociativeRecall, RecallOptions
 from training.tasks.sequence_task import Batch
 from training.tasks.sequence_views import sequence_to_text
@@ -95,9 +97,18 @@ def test_beta_half_has_its_moments() -> None:
 
 def test_the_optimal_estimator_counts_what_followed_each_context() -> None:
     bits = torch.tensor([[0.0], [1], [0], [1], [1]])  # contexts of one bit: 0 -> 1, 1 -> 0, 0 -> 1, 1 -> 1
-    chances = [1 / 2, 1 / 2, 3 / 4, 1 / 4]  # of what came
 
-    assert optimal_cost(bits, 1).item() == pytest.approx(-sum(torch.tensor(c).log2().item() for c in chances))
+    assert best_chances(bits, 1)[:, 0].tolist() == pytest.approx([1 / 2, 1 / 2, 3 / 4, 1 / 4])
+
+
+def test_the_optimum_is_the_cost_of_the_best_chances() -> None:
+    batch = NGrams(NGramOptions(length=40), "test").batch((40,), 3, seeded())
+    assert batch.optimum is not None
+    assert batch.chances is not None
+
+    cost = functional.binary_cross_entropy(batch.chances, batch.targets, reduction="none").sum(dim=(0, 2))
+
+    assert batch.optimum.tolist() == pytest.approx((cost / math.log(2)).tolist())
 
 
 def test_the_optimum_of_200_bits_is_the_published_one() -> None:

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from tests.training.runs import tiny_config
+from training.campaign import CONFIGS
+from training.config import load_config
 from training.errors import TrainingError
 from training.experiment import build
 from training.tasks.copying import Copy, CopyOptions
@@ -70,6 +72,27 @@ def test_sizes_grow_where_asked(tmp_path: Path) -> None:
         return round(max(built.loss(update).item() for update in range(first, last + 1)) / (2 * math.log(2)))
 
     assert [longest(1, 14), longest(15, 29), longest(45, 90)] == [1, 2, 3]
+
+
+def test_chances_are_learned_where_asked_and_known(tmp_path: Path) -> None:
+    """With logits of 0 the cost is one bit a bit, whatever is wanted; the gradient says what was."""
+    small = ["recipe.compile=false", "network.units=8", "task.length=20", "task.validation_sequences=4"]
+    built = build(load_config(CONFIGS / "lstm-ngrams.toml", [*small, "recipe.chances=true"], 1))
+    assert isinstance(built, SequenceExperiment)
+    same = torch.Generator().manual_seed(1)
+    torch.randint(0, 1, (), generator=same)  # the one size was drawn first
+    batch = built.task.batch((20,), built.recipe.batch, same)
+    assert batch.chances is not None
+    with torch.no_grad():
+        built.network.output.weight.zero_()
+        built.network.output.bias.zero_()
+
+    built.loss(1).backward()
+
+    wanted = (0.5 - batch.chances).sum() / built.recipe.batch
+    assert built.network.output.bias.grad.item() == pytest.approx(wanted.item(), rel=1e-4)
+    with pytest.raises(TrainingError, match=r"\[recipe\]: chances: expected false, for task 'copy' has no chances"):
+        build(tiny_config(tmp_path, "recipe.chances=true"))
 
 
 def test_an_unknown_kind_is_refused_with_what_there_is(tmp_path: Path) -> None:
