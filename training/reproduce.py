@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.transforms import Bbox
 
 from .checkpoint import write_atomically
-from .comparison import RESULTS, Group, group, load_results, seen
+from .comparison import RESULTS, Group, by_task, group, load_results, seen
 from .config import read_table
 from .errors import TrainingError
 from .figures import png
@@ -49,6 +49,7 @@ class Row:
     ours: tuple[str, ...]  # patterns of names
     runs: tuple[dict[str, Any], ...] = field(default=())  # what trains it: config, seeds, each_task, from
     remark: str = ""
+    by_task: bool = False  # whether a table says how each of the twenty tasks went
 
     def groups(self, groups: Sequence[Group]) -> list[Group]:
         """Our results for it, in the order of its patterns."""
@@ -81,6 +82,7 @@ def render(rows: Sequence[Row], groups: Sequence[Group]) -> str:
             if row.part == part:
                 parts += [f"### {row.title[0].upper()}{row.title[1:]}", _markdown(head(row), lines(row, groups))]
                 parts += [row.remark] if row.remark else []
+                parts += _tasks(row, groups) if row.by_task else []
                 parts += _runs(row, groups)
                 parts += [f"Trained again by `python -m training reproduce --run {row.id}`."] if row.runs else []
     return "\n\n".join(parts) + "\n"
@@ -104,6 +106,16 @@ def lines(row: Row, groups: Sequence[Group]) -> list[tuple[str, ...]]:
     if not row.groups(groups):
         told.append(("**ours**", *(NOT_MEASURED for _ in row.measures)))
     return told
+
+
+def _tasks(row: Row, groups: Sequence[Group]) -> list[str]:
+    """The wrong answers of the best run of each of ours, task by task."""
+    ours = {one.name: by_task(one.best["test"]) for one in row.groups(groups)}
+    tasks = sorted({task for errors in ours.values() for task in errors})
+    if not tasks:
+        return []
+    table = [(str(task), *(_text(errors.get(task, NOT_MEASURED)) for errors in ours.values())) for task in tasks]
+    return [_markdown(("wrong answers, %, by task", *ours), table)]
 
 
 def _runs(row: Row, groups: Sequence[Group]) -> list[str]:

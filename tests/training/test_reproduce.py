@@ -59,6 +59,18 @@ def test_validation_chooses_the_best_and_what_is_missing_is_said() -> None:
     assert "| **ours** | not measured | not measured |" in render([row()], [])
 
 
+def test_a_table_by_task_has_a_column_of_each_of_ours() -> None:
+    one, other = result("tiny", 1, 0.2, 9.0), result("tiny-too", 1, 0.2, 9.0)
+    one["test"] |= {"task 2": 7.5, "task 10": 0.0}
+    other["test"] |= {"task 2": 1.0}
+
+    text = render([row(by_task=True)], group([one, other]))
+
+    assert "| wrong answers, %, by task | tiny | tiny-too |" in text
+    assert "| 2 | 7.5 | 1 |\n| 10 | 0 | not measured |" in text
+    assert "by task" not in render([row()], group([one, other]))
+
+
 def test_a_row_trains_and_keeps_its_results(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     config = tmp_path / "small.toml"
