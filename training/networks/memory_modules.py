@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 INITIAL = 0.1  # standard deviation of every matrix at the start, as in Sukhbaatar et al. (2015)
+NEVER = -1e9  # the score of what is not to be looked at
 SHARPNESS = 5.0  # of a cosine at the start: a softmax over numbers from -1 to 1 would hardly choose
 
 # What the options may be; the first is the network of Sukhbaatar et al. (2015).
@@ -44,16 +45,30 @@ class InputModule(nn.Module):
     """I: turns text into vectors, a weighted sum of its words' rows.
 
     A sentence is kept `kept` times, once by each table. Questions have a table of their own if `own_question`, else
-    the first one. `extra` more rows of each table stand for no word (adjacent tying: the last table's are the answers).
+    the first one. `answers` (adjacent tying: the last table's rows are the answers) has the word of each answer, or 0
+    for an answer that is none; such an answer has a row of its own behind the words'.
     """
 
     place: Tensor  # [sentence_words, size]: what each word of a sentence is weighed by
+    answer_rows: Tensor  # [answers]: where the tables have them
 
     def __init__(
-        self, *, words: int, extra: int, sentence_words: int, size: int, kept: int, encoding: str, own_question: bool
+        self,
+        *,
+        words: int,
+        answers: Sequence[int],
+        sentence_words: int,
+        size: int,
+        kept: int,
+        encoding: str,
+        own_question: bool,
     ) -> None:
         super().__init__()
         self.words = words
+        own = iter(range(words, words + len(answers)))
+        rows = torch.tensor([word or next(own) for word in answers], dtype=torch.int64)
+        self.register_buffer("answer_rows", rows, persistent=False)
+        extra = sum(word == 0 for word in answers)
         self.tables = nn.ParameterList(matrix(words + extra, size) for _ in range(kept))
         self.question_table = matrix(words, size) if own_question else None
         with torch.no_grad():
@@ -70,10 +85,10 @@ class InputModule(nn.Module):
         """The vector [..., size] of a question [..., words]."""
         return self._sum(self.tables[0] if self.question_table is None else self.question_table, question)
 
-    def extra(self) -> Tensor:
-        """The last table's rows [extra, size] that stand for no word."""
+    def answers(self) -> Tensor:
+        """The last table's rows [answers, size] that stand for the answers."""
         last: Tensor = self.tables[-1]
-        return last[self.words :]
+        return last[self.answer_rows]
 
     def _sum(self, table: Tensor, sentences: Tensor) -> Tensor:
         return (nn.functional.embedding(sentences, table, padding_idx=0) * self.place).sum(dim=-2)
@@ -85,12 +100,14 @@ class MemoryModule(nn.Module):
     match: how well slot m fits u: `dot` m.u; `cosine`, sharpened; `bilinear` m.Mu; `network`, a small one of
         [m; u; m u].
     temporal: every age has a row of its own that is added to the slots of that age, one for each of the `kept`.
+    empty: whether a hop can look at nothing: each of the `memory` slots that nothing was told to scores 0 beside the
+        others and gives nothing.
     linear: weights are scores without softmax. Training may start this way (the linear start of Sukhbaatar et al.).
     """
 
-    def __init__(self, *, kept: int, memory: int, size: int, match: str, temporal: bool) -> None:
+    def __init__(self, *, kept: int, memory: int, size: int, match: str, temporal: bool, empty: bool = False) -> None:
         super().__init__()
-        self.memory, self.match, self.linear = memory, match, False
+        self.memory, self.match, self.empty, self.linear = memory, match, empty, False
         rows = kept if temporal else 0
         self.ages = nn.ParameterList(matrix(memory, size) for _ in range(rows))  # row 0: the newest sentence
         if match == "cosine":
@@ -115,12 +132,18 @@ class MemoryModule(nn.Module):
     def attend(self, slots: Tensor, u: Tensor, present: Tensor) -> Tensor:
         """Weights [batch, slots] of slots [batch, slots, size] for u [batch, size].
 
-        They are zero in empty slots, also where nothing was told at all.
+        They are zero in empty slots, also where nothing was told at all. If a hop can look at nothing, what they lack
+        to a sum of 1 is how much it does.
         """
         scores, there = self._scores(slots, u.unsqueeze(1)), present.to(slots.dtype)
         if self.linear:
             return scores * there
-        return torch.softmax(scores.masked_fill(~present, -1e9), dim=-1) * there
+        scores = scores.masked_fill(~present, NEVER)
+        if not self.empty:
+            return torch.softmax(scores, dim=-1) * there
+        empty = self.memory - there.sum(dim=1, keepdim=True)  # n slots of score 0 weigh as one of log n
+        nothing = torch.log(empty).clamp(min=NEVER)
+        return torch.softmax(torch.cat([scores, nothing], dim=1), dim=-1)[:, :-1] * there
 
     def _scores(self, slots: Tensor, u: Tensor) -> Tensor:
         if self.match == "cosine":

@@ -24,7 +24,9 @@ class MemoryNetwork(nn.Module):
         carries the question from hop to hop: u' = H u + o; the question (B) and the answers (W) have their own.
         `single`: A = C = B at every hop, so that a slot is one vector.
     encoding: how words make a sentence: `position` weighs them by their place, `bag` just adds them.
-    temporal, match, gated, write, head: as in the four modules.
+    answer_words: the word of each answer, 0 where it is none: with adjacent tying the two share a row. Without it all
+        answers have rows of their own.
+    temporal, match, empty, gated, write, head: as in the four modules.
 
     What hops write goes to a copy that ends with the question: a story is the same before and after it.
     """
@@ -42,6 +44,8 @@ class MemoryNetwork(nn.Module):
         encoding: str = "position",
         temporal: bool = True,
         match: str = "dot",
+        empty: bool = False,
+        answer_words: Sequence[int] | None = None,
         gated: bool = False,
         write: str = "none",
         head: str = "sum",
@@ -60,14 +64,16 @@ class MemoryNetwork(nn.Module):
         self.tied = tying == "adjacent" and head == "sum"
         self.input_module = InputModule(
             words=words,
-            extra=answers if self.tied else 0,
+            answers=(answer_words or [0] * answers) if self.tied else (),
             sentence_words=sentence_words,
             size=size,
             kept=self.kept,
             encoding=encoding,
             own_question=tying == "layerwise",
         )
-        self.memory_module = MemoryModule(kept=self.kept, memory=memory, size=size, match=match, temporal=temporal)
+        self.memory_module = MemoryModule(
+            kept=self.kept, memory=memory, size=size, match=match, temporal=temporal, empty=empty
+        )
         self.control_module = ControlModule(
             size=size, hops=hops, carried=tying == "layerwise", gated=gated, write=write
         )
@@ -113,7 +119,7 @@ class MemoryNetwork(nn.Module):
                 slots = self.memory_module.write(slots, weights, *self.control_module.write(u, before))
             u = self.control_module(u, o, hop)
             looks.append(weights)
-        rows = self.input_module.extra() if self.tied else None
+        rows = self.input_module.answers() if self.tied else None
         return self.output_module(u, o, question, rows), torch.stack(looks, dim=1)
 
     def _slots_of(self, hop: int) -> tuple[int, int]:

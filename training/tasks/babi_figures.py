@@ -23,7 +23,7 @@ class Answered:
     expected: str
     answered: str
     supporting: Sequence[int]  # sentences that decide it
-    looks: Array  # [hops, sentences], each hop's weights summing to 1
+    looks: Array  # [hops, sentences], each hop's weights summing to at most 1
 
 
 def as_text(case: Answered) -> str:

@@ -33,6 +33,7 @@ class MemoryOptions:
     encoding: str = "position"  # or bag
     temporal: bool = True  # a sentence's age is part of it
     match: str = "dot"  # or cosine, bilinear, network
+    empty: bool = True  # hops can also look at slots that nothing was told to, as in the authors' code
     gated: bool = False  # a gate decides how much of what was read goes on
     write: str = "none"  # or add, gated: what a hop writes into the memory that later hops read
     head: str = "sum"  # or concat, network: what the answer is read from
@@ -104,6 +105,7 @@ def build_memory(options: MemoryOptions, data: BabiData, where: str) -> MemoryNe
             answers=len(data.words.answers),
             sentence_words=SENTENCE_WORDS,
             memory=data.task.memory,
+            answer_words=[data.words.id_of.get(answer, 0) for answer in data.words.answers],
             **chosen,
         )
     except ValueError as reason:
@@ -114,8 +116,8 @@ NOTES = """
 ## Network
 
 A memory network (`training/networks/memory_network.py`; `config.toml` has its options). `ask` works on a copy: what a
-session was told stays as it was, also where hops write. Attention: where each hop looked, each hop's weights summing
-to 1. Words that the network does not know mean nothing to it.
+session was told stays as it was, also where hops write. Attention: where each hop looked; what the weights of a hop
+lack to 1 went to empty slots. Words that the network does not know mean nothing to it.
 
 `support_found`: the questions, in percent, whose every deciding sentence is the best one of some hop; `support_exact`:
 for which the n sentences with the largest mean weight are exactly the n that decide; `support_first`: for which the

@@ -107,7 +107,7 @@ def test_a_linear_start_attends_without_softmax() -> None:
 
 
 EVERY = [{name: choice} for name, choices in CHOICES.items() for choice in choices]
-EVERY += [{"gated": True}, {"temporal": False}]
+EVERY += [{"gated": True}, {"temporal": False}, {"answer_words": [5, 0, 2]}]
 EVERY += [{"tying": tying, "write": write, "gated": True} for tying in CHOICES["tying"] for write in ("add", "gated")]
 EVERY += [{"tying": "layerwise", "match": "cosine", "head": "concat", "encoding": "bag", "write": "gated"}]
 
@@ -126,7 +126,36 @@ def test_empty_slots_do_not_matter(linear: bool, options: dict[str, Any]) -> Non
     assert not padded_looks[:, :, :4].any()
 
 
-@pytest.mark.parametrize("options", EVERY, ids=str)
+@pytest.mark.parametrize("empty", [0, 4])
+def test_a_hop_that_may_look_at_empty_slots_finds_nothing_there(empty: int) -> None:
+    """As if all 8 slots were there and the empty ones had scored 0, however many of them are handed in."""
+    net = network(hops=1, empty=True)
+    u, m = net.encode_question(QUESTION), slots_of(net, 0)
+    scores = torch.cat([m @ u, torch.zeros(8 - len(m))])
+
+    _, looks = run(net, STORY, QUESTION, empty=empty)
+
+    assert torch.allclose(looks[0, 0, empty:], torch.softmax(scores, 0)[:3], atol=1e-6)
+    assert not looks[0, 0, :empty].any()
+
+
+def test_a_full_memory_has_no_empty_slots_to_look_at() -> None:
+    story = torch.randint(2, 11, (8, 4))
+
+    assert torch.allclose(run(network(empty=True), story, QUESTION)[0], run(network(), story, QUESTION)[0], atol=1e-6)
+
+
+def test_an_answer_that_is_a_word_shares_its_row() -> None:
+    net = network(answer_words=[5, 0, 2], hops=1)
+    table = net.input_module.tables[-1]
+
+    assert table.shape == (12, 6)  # 11 words and the one answer that is none
+    assert torch.equal(net.input_module.answers(), table[[5, 11, 2]])
+    run(net, STORY, QUESTION)[0][0, 0].backward()
+    assert net.input_module.tables[-1].grad[5].any()
+
+
+@pytest.mark.parametrize("options", [*EVERY, {"empty": True}], ids=str)
 def test_a_question_about_nothing_has_a_finite_answer(options: dict[str, Any]) -> None:
     scores, looks = run(network(**options), STORY[:0], QUESTION, empty=3)
 
@@ -257,7 +286,7 @@ def test_what_answers_are_read_from(head: str, tying: str) -> None:
     scores, looks = run(net, STORY, QUESTION)
     o = looks[0, 0] @ slots_of(net, net.kept - 1)
     carried = u if net.control_module.carry is None else u @ net.control_module.carry
-    rows = net.input_module.extra() if net.tied else net.output_module.answers
+    rows = net.input_module.answers() if net.tied else net.output_module.answers
 
     if head == "network":
         assert net.output_module.network is not None
