@@ -32,7 +32,7 @@ def _run(plan: Mapping[str, Any], workers: int, out: Path, results: Path) -> lis
         found = {seed: read_result(out / f"{name}-seed{seed}") for seed in seeds}
     else:
         by_task: dict[int, list[Result]] = {seed: [] for seed in seeds}
-        for task in TASKS:
+        for task in TASKS if plan["each_task"] is True else plan["each_task"]:
             changes = [f"name={name}-task{task}", f"task.tasks=[{task}]"]
             arguments = [*shared, *(word for change in changes for word in ("--set", change))]
             train_seeds(config, seeds, workers, out, changes, arguments)

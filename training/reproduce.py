@@ -47,7 +47,9 @@ class Row:
     measures: dict[str, Any]  # names in a result's test figures -> words
     published: tuple[dict[str, Any], ...]
     ours: tuple[str, ...]  # patterns of names
-    runs: tuple[dict[str, Any], ...] = field(default=())  # what trains it: config, seeds, each_task, from
+    runs: tuple[dict[str, Any], ...] = field(
+        default=()
+    )  # what trains it: config, seeds, each_task (true, or tasks), from
     remark: str = ""
     by_task: bool = False  # whether a table says how each of the twenty tasks went
 
