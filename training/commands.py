@@ -155,6 +155,21 @@ def reproduce_command(
     typer.echo(reproduce(out))
 
 
+@app.command("profile")
+def profile_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Configurations by name; one of every family.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; that of docs/results.md by default.")] = None,
+) -> None:
+    """Measures where the time of a training update goes."""
+    from .profiling import PROFILE, PROFILED, profile_configs, profile_lines
+
+    head, lines = profile_lines(profile_configs(names or PROFILED, out or PROFILE))
+    for line in (head, *lines):
+        typer.echo("  ".join(line))
+
+
 def _command_of(start_from: Path | None) -> str:
     """The command that made the run to start from, as the beginning of a longer one; nothing for a bundle."""
     path = start_from / "result.json" if start_from else Path()

@@ -17,6 +17,7 @@ from .comparison import RESULTS, Group, by_task, group, load_results, seen
 from .config import read_table
 from .errors import TrainingError
 from .figures import png
+from .profiling import Profile, profile_lines, read_profiles
 
 PAPERS = Path(__file__).parent / "papers.toml"
 NOT_MEASURED = "not measured"
@@ -34,6 +35,14 @@ alone. A run that starts from another's weights counts only its own updates and 
 so seconds are upper bounds.
 
 ![The same tables as a picture](results.png)
+"""
+COSTS = """
+## What a training update costs
+
+    python -m training profile
+
+Milliseconds of the processor an update, one configuration of every family. Shares and operators are of the step as it
+is written; "compiled" is the same update where the recipe compiles it. "forward" has the drawing of the batch in it.
 """
 
 
@@ -68,15 +77,15 @@ def read_rows(path: Path = PAPERS) -> list[Row]:
 def reproduce(out: Path, results: Path = RESULTS) -> str:
     """Writes OUT/results.md and OUT/results.png and returns the Markdown."""
     rows, groups = read_rows(), group(load_results(results))
-    text = render(rows, groups)
+    text = render(rows, groups, read_profiles())
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "results.md", text.encode())
     write_atomically(out / "results.png", tables_png(rows, groups))
     return text
 
 
-def render(rows: Sequence[Row], groups: Sequence[Group]) -> str:
-    """The page: for every row the papers' figures and ours, a remark, then the runs behind ours."""
+def render(rows: Sequence[Row], groups: Sequence[Group], profiles: Sequence[Profile] = ()) -> str:
+    """The page: for every row the papers' figures and ours, a remark, then the runs behind ours; last, the profiles."""
     parts = [INTRODUCTION.strip()]
     for part in dict.fromkeys(row.part for row in rows):
         parts.append(f"## {part}")
@@ -87,6 +96,8 @@ def render(rows: Sequence[Row], groups: Sequence[Group]) -> str:
                 parts += _tasks(row, groups) if row.by_task else []
                 parts += _runs(row, groups)
                 parts += [f"Trained again by `python -m training reproduce --run {row.id}`."] if row.runs else []
+    if profiles:
+        parts += [COSTS.strip(), _markdown(*profile_lines(profiles)), f"Measured on {profiles[0]['machine']}."]
     return "\n\n".join(parts) + "\n"
 
 

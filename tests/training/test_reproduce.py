@@ -13,6 +13,7 @@ from training.campaign import CONFIGS, merge, run_row
 from training.comparison import group, load_results
 from training.config import load_config
 from training.errors import TrainingError
+from training.profiling import read_profiles
 from training.reproduce import Row, find_row, read_rows, render, reproduce
 
 from .runs import tiny_config
@@ -34,7 +35,7 @@ def result(name: str, seed: int, score: float, bits: float) -> dict[str, Any]:
 
 
 def test_the_page_is_what_the_result_files_say() -> None:
-    fresh = render(read_rows(), group(load_results()))
+    fresh = render(read_rows(), group(load_results()), read_profiles())
 
     assert (ROOT / "docs" / "results.md").read_text() == fresh, "run: python -m training reproduce"
 
