@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from .delta_rule import Find, changes, finder, write
 
+TINY = 1e-6  # what is divided by where nothing was found
+
 
 @dataclass(frozen=True)
 class DeepOptions:
@@ -36,6 +38,15 @@ class DeepOptions:
 def to_addresses(x: Tensor, heads: int) -> Tensor:
     """Addresses [B, heads, T, K] of length 1 out of [B, T, heads * K]."""
     return functional.normalize(functional.silu(_split(x, heads)), dim=-1)
+
+
+def shares(found: Tensor) -> Tensor:
+    """How much of what was found came from each matrix: lengths of [..., M, V], as parts of their sum, [..., M].
+
+    All are zero where nothing was found: in a memory to which nothing was told.
+    """
+    lengths = torch.sqrt((found * found).sum(dim=-1))
+    return lengths / torch.clamp(lengths.sum(dim=-1, keepdim=True), min=TINY)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
@@ -79,9 +90,13 @@ class Read(nn.Module):
 
     def forward(self, x: Tensor, find: Find) -> Tensor:
         """Vectors [B, T, size] -> the next ones [B, T, size]."""
-        x = x + self.take(_join(find(to_addresses(self.look(self.norm(x)), self.matrices))))
-        mixed: Tensor = x + self.mix(self.before_mixing(x))
-        return mixed
+        return self.observe(x, find)[0]
+
+    def observe(self, x: Tensor, find: Find) -> tuple[Tensor, Tensor]:
+        """The next vectors, and what was found for them, [B, M, T, V]."""
+        found = find(to_addresses(self.look(self.norm(x)), self.matrices))
+        x = x + self.take(_join(found))
+        return x + self.mix(self.before_mixing(x)), found
 
 
 class DeepMemory(nn.Module):
@@ -144,8 +159,13 @@ class DeepMemory(nn.Module):
 
     def ask(self, questions: Tensor, find: Find) -> Tensor:
         """Scores [B, Q, answers] of questions given as vectors [B, Q, size]."""
-        x = questions
+        return self.observe(questions, find)[0]
+
+    def observe(self, questions: Tensor, find: Find) -> tuple[Tensor, Tensor]:
+        """Scores [B, Q, answers], and what every hop found in every matrix, [B, hops, M, Q, V]."""
+        x, finds = questions, []
         for step in self.steps:
-            x = self.hop(x + step, find)
+            x, found = self.hop.observe(x + step, find)
+            finds.append(found)
         scores: Tensor = self.answer(self.before_answer(x))
-        return scores
+        return scores, torch.stack(finds, dim=1)

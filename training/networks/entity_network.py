@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .deep_memory import DeepMemory, DeepOptions
+from .deep_memory import DeepMemory, DeepOptions, shares
 from .delta_rule import finder
 from .linear_memory import LinearMemory
 
@@ -52,14 +52,18 @@ class EntityNetwork(nn.Module):
         after = self.deep.tell(self.deep.encode(sentence), deep)
         return after, self.linear.tell(self.linear.encode(sentence), linear)
 
-    def ask(self, question: Tensor, memory: Memory) -> Tensor:
-        """Scores [B, answers] of a question [B, words]."""
+    def ask(self, question: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Scores [B, answers] of a question [B, words], and where each hop looked.
+
+        That is how much of what a hop found came from each matrix of the deep memory, [B, hops, M]: parts that sum to
+        1, or zeros where nothing was told.
+        """
         deep, linear = memory
         asked = self.deep.encode(question)
-        y = self.deep.ask(asked.unsqueeze(1), lambda look: look @ deep).squeeze(1)
+        y, found = self.deep.observe(asked.unsqueeze(1), lambda look: look @ deep)
         finds = [linear[:, hop : hop + 1].__rmatmul__ for hop in range(self.linear.hops)]
         b = self.linear.ask(self.linear.encode(question).unsqueeze(1), finds).squeeze(1)
-        return y + self._open(asked) * b
+        return y.squeeze(1) + self._open(asked) * b, shares(found.squeeze(3))
 
     def _open(self, asked: Tensor) -> Tensor:
         """How far each question lets the linear memory speak; it does not teach the question's vector."""

@@ -16,18 +16,20 @@ from ..checkpoint import with_prefix, without_prefix
 from ..config import Config, read_table
 from ..device import find_device, move
 from ..errors import TrainingError
-from ..experiment import Graphs
+from ..experiment import Array, Graphs
 from ..networks.entity_network import EntityNetwork, EntityOptions, Memory
 from .babi_data import CHOOSING, FAILED
 from .babi_entity_card import NOTES
 from .babi_entity_graphs import checks, initial, manifest, modules, probes
 from .babi_entity_sessions import LongSessions, tell
 from .babi_entity_stories import NO_QUESTION, StoryBatch, WholeStories
+from .babi_figures import draw_slots
 from .babi_stories import TASKS, Story, load, load_own
 from .babi_words import SENTENCE_WORDS, Words, all_words
 
 AFTER = (300, 3000)  # sentences told before stories of task 1, to measure whether a memory stays in order
 AFTER_STORIES = 50
+SHOWN = (1, 2, 15, 16)  # tasks of which a question is drawn
 FIRST_SHARE = 40  # of a batch's slots: how many make one story while the linear memory learns alone
 
 
@@ -217,8 +219,24 @@ class EntityExperiment:
         return " ".join(self.words.words[number] for number in ids.tolist() if number)
 
     def figures(self) -> dict[str, bytes]:
-        """None: the memory has no place for a sentence that could be pointed at."""
-        return {}
+        """From which matrices each hop took what it found, for one question of some tasks."""
+        cases = [self._looked(number) for number in SHOWN if number in self.task.tasks]
+        cases = cases or [self._looked(self.task.tasks[0])]
+        layers, heads = range(self.entity.deep.options.layers), range(self.entity.deep.options.heads)
+        names = [f"layer {layer + 1}, {head + 1}" for layer in layers for head in heads]
+        return {"attention.png": draw_slots(cases, names)}
+
+    def _looked(self, task: int) -> tuple[str, Array]:
+        """The last question of a story and its answer, and where each hop looked, [hops, matrices]."""
+        number = int(np.flatnonzero(self.measuring.task == task)[0])
+        batch = self._batch(self.measuring, np.array([number]))
+        memory, asked = self.entity.initial_memory(1), batch.sentences[batch.questions[0, -1:]]
+        for row in batch.story[0, : int(batch.after[0, -1])]:
+            memory = self.entity.tell(batch.sentences[row : row + 1], memory)
+        with torch.no_grad():
+            scores, looks = self.entity.ask(asked, memory)
+        answer = self.words.answers[int(scores[0].argmax())]
+        return f"{self._text(asked[0])}? {answer}", looks[0].cpu().numpy()
 
     def graphs(self) -> Graphs:
         """The entries `tell`, `ask` and `answer`; a real story of every task as probe, random words as checks."""
@@ -228,6 +246,7 @@ class EntityExperiment:
             initial=initial(self.entity),
             probes=probes(self.measuring),
             checks=checks(len(self.words.words)),
+            figures=self.figures(),
             notes=NOTES,
         )
 

@@ -17,7 +17,8 @@ quarters.
 ## Network
 
 A session's state is the memory, of one size however long the story is. Every sentence is a write into it; no sentence
-is kept, so none can be pointed at: the model gives no attention. Two memories, whose scores are added
+is kept, so none can be pointed at. The attention says from which matrices of the deep memory each hop took what it
+found (`attention.png`). Two memories, whose scores are added
 (`training/networks/entity_network.py`), both matrices from addresses to values that are written by the delta rule (the
 value at an address is replaced as far as a gate is open):
 

@@ -40,9 +40,10 @@ class Ask(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, question: Tensor, memory: Tensor, plain: Tensor, length: Tensor) -> tuple[Tensor]:
-        """question [batch, words] and the state -> probabilities [batch, answers]."""
-        return (torch.softmax(self.network.ask(question, (memory, plain)), dim=-1),)
+    def forward(self, question: Tensor, memory: Tensor, plain: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """question [batch, words] and state -> probabilities [batch, answers], attention [batch, hops, matrices]."""
+        scores, looks = self.network.ask(question, (memory, plain))
+        return torch.softmax(scores, dim=-1), looks
 
 
 class Answer(nn.Module):
@@ -52,7 +53,7 @@ class Answer(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, story: Tensor, question: Tensor) -> tuple[Tensor]:
+    def forward(self, story: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
         """story [batch, sentences, words], oldest first; question [batch, words] -> as `Ask`."""
         rows = torch.zeros_like(question[:, 0], dtype=torch.float32)[:, None, None, None]  # one for each of the batch
         before = tuple(memory + rows for memory in self.network.initial_memory(1))
@@ -61,7 +62,8 @@ class Answer(nn.Module):
             return self.network.tell(sentence, memory), sentence[:, :1].clone()  # a scan has to give something
 
         memory, _ = scan(step, before, story.transpose(0, 1))
-        return (torch.softmax(self.network.ask(question, memory), dim=-1),)
+        scores, looks = self.network.ask(question, memory)
+        return torch.softmax(scores, dim=-1), looks
 
 
 def modules(network: EntityNetwork) -> dict[str, nn.Module]:
@@ -91,6 +93,8 @@ def manifest(network: EntityNetwork, words: Words) -> Manifest:
             splitting=QuestionAnswering.SPLITTING_WORDS,
             length_state="length",
             probabilities_output="probabilities",
+            attention_output="attention",
+            attention_columns=QuestionAnswering.ATTENTION_COLUMNS_SLOTS,
         ),
     )
     meanings = {
@@ -101,8 +105,18 @@ def manifest(network: EntityNetwork, words: Words) -> Manifest:
     for name, value in initial(network).items():
         dtype = DATA_TYPE_INT64 if value.dtype == np.int64 else DATA_TYPE_FLOAT32
         told.state.add(name=name, dtype=dtype, shape=value.shape, description=meanings[name])
-    given = [EntryTensor(name="probabilities", dtype=DATA_TYPE_FLOAT32, shape=[len(words.answers)])]
-    given[0].description = "of each answer"
+    deep = network.deep
+    given = [
+        EntryTensor(
+            name="probabilities", dtype=DATA_TYPE_FLOAT32, shape=[len(words.answers)], description="of each answer"
+        ),
+        EntryTensor(
+            name="attention",
+            dtype=DATA_TYPE_FLOAT32,
+            shape=[deep.options.hops, deep.matrices],
+            description="how much of what each hop found came from each matrix of the deep memory",
+        ),
+    ]
     tell = Entry(name="tell", file="tell.onnx", inputs=[_words("sentence")], reads_state=True, writes_state=True)
     ask = Entry(name="ask", file="ask.onnx", inputs=[_words("question")], outputs=given, reads_state=True)
     whole = [_words("story", -1), _words("question")]

@@ -50,3 +50,17 @@ def draw(cases: Sequence[Answered]) -> bytes:
             axes.get_yticklabels()[number].set_fontweight("bold")
         axes.set_title(f"{case.question}? {case.answered}", fontsize=8, loc="left")
     return png(figure)
+
+
+def draw_slots(cases: Sequence[tuple[str, Array]], names: Sequence[str]) -> bytes:
+    """Every hop's weights [hops, slots] over the slots of a memory that keeps no sentence apart, by question."""
+    height = sum(len(looks) for _, looks in cases)
+    figure, all_axes = plt.subplots(
+        len(cases), 1, figsize=(6.4, 0.2 * height + 0.8 * len(cases)), sharex=True, squeeze=False
+    )
+    for axes, (title, looks) in zip(all_axes[:, 0], cases, strict=True):
+        axes.imshow(looks, cmap="Blues", vmin=0, aspect="auto")
+        axes.set_yticks(range(len(looks)), [f"hop {hop + 1}" for hop in range(len(looks))], fontsize=7)
+        axes.set_title(title, fontsize=8, loc="left")
+    all_axes[-1, 0].set_xticks(range(len(names)), names, fontsize=7, rotation=90)
+    return png(figure)

@@ -74,8 +74,24 @@ def test_telling_one_by_one_answers_like_the_whole_story(network: EntityNetwork)
             memory = network.initial_memory(1)
             for t in range(int(after[row, column])):
                 memory = network.tell(sentences[story[row, t]].unsqueeze(0), memory)
-            alone = network.ask(sentences[questions[row, column]].unsqueeze(0), memory)
+            alone, _ = network.ask(sentences[questions[row, column]].unsqueeze(0), memory)
             assert torch.allclose(alone[0], at_once[row, column], atol=1e-5)
+
+
+def test_a_hop_says_from_which_matrices_it_took_what_it_found(network: EntityNetwork) -> None:
+    torch.manual_seed(4)
+    question, memory = torch.randint(2, WORDS, (1, LENGTH)), network.initial_memory(1)
+
+    _, nothing = network.ask(question, memory)
+    _, looks = network.ask(question, network.tell(torch.randint(2, WORDS, (1, LENGTH)), memory))
+    deep, linear = network.tell(torch.randint(2, WORDS, (1, LENGTH)), memory)
+    deep[:, 1:] = 0  # one matrix alone holds anything
+    _, first = network.ask(question, (deep, linear))
+
+    assert not nothing.any()
+    assert looks.shape == (1, network.deep.options.hops, network.deep.matrices)
+    assert torch.allclose(looks.sum(-1), torch.ones(1, network.deep.options.hops), atol=1e-5)
+    assert torch.allclose(first[..., 0], torch.ones(1, network.deep.options.hops), atol=1e-5)
 
 
 def test_a_story_goes_on_from_what_was_told_before(network: EntityNetwork) -> None:

@@ -196,7 +196,7 @@ def test_a_run_becomes_a_bundle_without_a_bound_on_stories(stories: Path) -> Non
     manifest = read_manifest(folder)
     check_manifest(manifest)
     rules = manifest.question_answering
-    assert (rules.memory_sentences, rules.attention_output) == (0, "")
+    assert (rules.memory_sentences, rules.attention_output) == (0, "attention")
     assert [list(tensor.shape) for tensor in manifest.state] == [[4, 8, 8], [1, 8, 8], [1]]
     assert "fixed size" in (folder / "README.md").read_text()
 
