@@ -66,4 +66,5 @@ async def test_a_story_may_be_asked_whole(server: Server) -> None:
     asked = await server.calls.ask_story(model, story, model.vocabulary.encode("Where is the milk?").ids)
 
     assert model.manifest.question_answering.answers[int(asked.outputs["probabilities"].argmax())] == "office"
-    assert set(asked.outputs) == {"probabilities"}, "no attention: it keeps no sentence that could be pointed at"
+    assert asked.outputs["attention"].shape == (4, 12)  # hops, and matrices: it keeps no sentence to point at
+    np.testing.assert_allclose(asked.outputs["attention"].sum(-1), 1, rtol=1e-5)
