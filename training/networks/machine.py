@@ -32,6 +32,9 @@ class MachineOptions:
     controller: int = 100  # units of each layer
     controller_kind: str = "lstm"  # "feed-forward", "rnn", "gru" or "lstm"
     layers: int = 1
+    # Units of a layer between what the controller puts out, what was read, and the output; 0: the output is linear.
+    # With it an answer may be any function of what stands on the tape: the logarithm of a ratio of counts, say.
+    output_units: int = 0
     locations: int = 128
     width: int = 20
     # What a new memory holds: the same number everywhere ("constant"), learned numbers, or random numbers that are
@@ -66,6 +69,8 @@ class Machine(SteppedNetwork):
         one_of(options.controller_kind, tuple(CELLS), f"{where}: controller_kind")
         one_of(options.memory, MEMORIES, f"{where}: memory")
         at_least_one(options, ("controller", "layers", "locations", "width"), where)
+        if options.output_units < 0:
+            raise TrainingError(f"{where}: output_units: expected at least 0, got {options.output_units}")
         super().__init__()
         self.inputs, self.outputs = options.inputs, options.outputs
         self.kind = CELLS[options.controller_kind]
@@ -83,17 +88,19 @@ class Machine(SteppedNetwork):
             inputs, joined = (options.inputs, own + reads) if number == 0 else (units, own)
             self.add_module(layer, self.kind.layer(inputs, joined, units))
         self.heads = nn.Linear(hidden, heads)
-        self.output = nn.Linear(hidden + reads, options.outputs)
+        self.output = _output(hidden + reads, options.output_units, options.outputs)
         self.initial_controller = nn.Parameter(torch.zeros(own * options.layers + (0 if reads_first else reads)))
         if self.kind.has_cell:
             self.initial_cell = nn.Parameter(torch.zeros(hidden))
-        for layer in self._layers:
-            for parameter in getattr(self, layer).parameters():
+        for name in self._layers:
+            for parameter in getattr(self, name).parameters():
                 nn.init.uniform_(parameter, -bound, bound)
         nn.init.xavier_uniform_(self.heads.weight, gain=1.4)
         nn.init.normal_(self.heads.bias, std=0.01)
-        nn.init.xavier_uniform_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        for part in self.output.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)
+                nn.init.zeros_(part.bias)
         nn.init.uniform_(self.initial_controller, -bound, bound)
         if self.kind.has_cell:
             nn.init.uniform_(self.initial_cell, -bound, bound)
@@ -149,6 +156,12 @@ class Machine(SteppedNetwork):
     def _remembered(self, hidden: Tensor, vectors: Tensor, features: Tensor) -> Tensor:
         """What the controller needs of this step in the next one; `features` is both together."""
         return features if self.kind.is_recurrent else vectors
+
+
+def _output(features: int, units: int, outputs: int) -> nn.Module:
+    if not units:
+        return nn.Linear(features, outputs)
+    return nn.Sequential(nn.Linear(features, units), nn.Tanh(), nn.Linear(units, outputs))
 
 
 def _last_first(layers: list[Tensor]) -> Tensor:

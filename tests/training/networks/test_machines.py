@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,21 @@ def test_the_content_machine_computes_its_formulas() -> None:
     np.testing.assert_allclose(tape[0].detach(), written)
     np.testing.assert_allclose(after.controller[0].detach(), read)
     torch.testing.assert_close(logits, machine.output(torch.cat([hidden, torch.from_numpy(read)[None]], dim=-1)))
+
+
+def test_a_layer_before_the_output_makes_it_a_curved_function_of_what_was_read() -> None:
+    plain = NTM(NetworkOptions(inputs=INPUTS, outputs=OUTPUTS, controller=UNITS, locations=LOCATIONS, width=WIDTH))
+    curved = NTM(replace(plain.options, output_units=7))
+    features = randn(2, UNITS + WIDTH)
+    first, _, second = curved.output
+
+    expected = torch.tanh(features @ first.weight.T + first.bias) @ second.weight.T + second.bias
+
+    assert isinstance(plain.output, torch.nn.Linear)
+    assert first.out_features == 7
+    torch.testing.assert_close(curved.output(features), expected)
+    with pytest.raises(TrainingError, match="output_units: expected at least 0, got -1"):
+        NTM(replace(plain.options, output_units=-1))
 
 
 def test_without_key_strength_the_weights_cannot_focus() -> None:
