@@ -24,6 +24,7 @@ from .babi_entity_graphs import checks, initial, manifest, modules, probes
 from .babi_entity_sessions import LongSessions, tell
 from .babi_entity_stories import NO_QUESTION, StoryBatch, WholeStories
 from .babi_figures import draw_slots
+from .babi_renaming import Renaming
 from .babi_stories import TASKS, Story, load, load_own
 from .babi_words import SENTENCE_WORDS, Words, all_words
 
@@ -39,6 +40,7 @@ class EntityTask:
 
     tasks: tuple[int, ...] = TASKS
     folder: str = ""  # own stories: qaN_train.txt and qaN_valid.txt for each task N; empty: the twenty tasks
+    rename: bool = False  # train on stories with other names in them (`babi_renaming.py`)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class EntityExperiment:
         shares = np.ones(len(self.train))
         shares[np.isin(self.train.task, recipe.often)] = recipe.often_share
         shares[np.isin(self.train.task, recipe.seldom)] = recipe.seldom_share
+        self.renaming = Renaming(self.words) if self.task.rename else None
         self.order = self.train.order(recipe.slots, self.generator, shares)
         after = recipe.after_tasks if np.isin(self.train.task, recipe.after_tasks).any() else self.task.tasks[:1]
         self.sessions = LongSessions(self.entity, self.train, after, recipe.after_turns)
@@ -127,13 +130,13 @@ class EntityExperiment:
         if update <= self.recipe.first_updates:
             count = self.recipe.slots // FIRST_SHARE
             drawn = torch.randint(len(self.first_stories), (count,), generator=self.generator)
-            batch = self._batch(self.train, self.first_stories[drawn.numpy()])
+            batch = self._training_batch(self.first_stories[drawn.numpy()])
             return _cross_entropy(self.entity.plain(*batch.asked()), batch.answer)
         which, share = next(self.order), self.recipe.after_share
         if share and torch.rand((), generator=self.generator) < share:
             batch, memory = self._later_in_sessions(which)
         else:
-            batch, memory = self._batch(self.train, which), None
+            batch, memory = self._training_batch(which), None
         y, added = self.entity.parts(*batch.asked(), memory)
         return _cross_entropy(y, batch.answer) + _cross_entropy(y.detach() + added, batch.answer)
 
@@ -142,9 +145,13 @@ class EntityExperiment:
         length = int(torch.randint(1, self.recipe.after_longest + 1, (), generator=self.generator))
         most = max(1, 2 * self.recipe.slots // int(2 * length + self.train.costs[which].max()))
         chosen, memory, prefix = self.sessions.draw(min(most, len(which)), length, self.generator)
-        batch = move(self.train.batch(which[: len(chosen)], prefix), self.device)
+        batch = self._training_batch(which[: len(chosen)], prefix)
         self.sessions.go_on(chosen, batch.sentences, batch.story[:, :length], self.generator)
         return batch, memory
+
+    def _training_batch(self, which: NDArray[np.int64], prefix: NDArray[np.int64] | None = None) -> StoryBatch:
+        batch = self.train.batch(which, prefix)
+        return move(self.renaming.rename_stories(batch, self.generator) if self.renaming else batch, self.device)
 
     def _batch(self, stories: WholeStories, which: NDArray[np.int64]) -> StoryBatch:
         return move(stories.batch(which), self.device)

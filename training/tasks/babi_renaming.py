@@ -15,8 +15,10 @@ from itertools import permutations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .babi_batches import Batch
+from .babi_entity_stories import NO_QUESTION, StoryBatch
 from .babi_words import Words
 
 Forms = tuple[str, ...]  # what one thing is called: "wolf", "wolves"
@@ -100,13 +102,12 @@ class Renaming:
 
     def rename(self, batch: Batch, random: torch.Generator) -> Batch:
         """The batch with other names; questions whose answer would be no class keep theirs."""
-        tasks, by = np.unique(batch.task.numpy(), return_inverse=True)
-        changes = np.stack([*(self.draw(int(task), random) for task in tasks), np.arange(self.symbols)])
+        changes, by = self._draw_for(batch.task, random)
         answers = batch.answer.numpy().copy()
         for asked, answer in enumerate(answers.tolist()):
-            became = self.class_of.get(tuple(changes[by[asked]][list(self.answers[answer])].tolist()))
+            became = self._renamed(answer, changes[by[asked]])
             if became is None:
-                by[asked] = len(tasks)
+                by[asked] = len(changes) - 1
             else:
                 answers[asked] = became
         present = batch.present.numpy()
@@ -123,6 +124,38 @@ class Renaming:
             question=torch.from_numpy(question),
             answer=torch.from_numpy(answers),
         )
+
+    def rename_stories(self, batch: StoryBatch, random: torch.Generator) -> StoryBatch:
+        """Likewise, of whole stories; one of whose answers any would be no class keeps its names."""
+        changes, by = self._draw_for(batch.task, random)
+        answers = batch.answer.numpy().copy()
+        for row, of_story in enumerate(answers):
+            asked = np.flatnonzero(of_story != NO_QUESTION)
+            became = [self._renamed(answer, changes[by[row]]) for answer in of_story[asked].tolist()]
+            if None in became:
+                by[row] = len(changes) - 1
+            else:
+                of_story[asked] = became
+        told = batch.story.shape[1]
+        rows = torch.cat([batch.story, batch.questions], dim=1).numpy()
+        sentences, places = _rename_rows(changes, by, batch.sentences.numpy(), rows, np.ones(rows.shape, bool))
+        place = torch.from_numpy(places.reshape(rows.shape))
+        return replace(
+            batch,
+            sentences=torch.from_numpy(sentences),
+            story=place[:, :told],
+            questions=place[:, told:],
+            answer=torch.from_numpy(answers),
+        )
+
+    def _draw_for(self, task: Tensor, random: torch.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A change for each task of a batch, then that which changes nothing; and the number of each row's change."""
+        tasks, by = np.unique(task.numpy(), return_inverse=True)
+        return np.stack([*(self.draw(int(task), random) for task in tasks), np.arange(self.symbols)]), by
+
+    def _renamed(self, answer: int, change: NDArray[np.int64]) -> int | None:
+        """What an answer becomes; None if that is no class."""
+        return self.class_of.get(tuple(change[list(self.answers[answer])].tolist()))
 
 
 def _tables(sort: Sort, number: dict[str, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,6 +8,7 @@ import torch
 
 from training.tasks.babi_batches import Batch, Questions
 from training.tasks.babi_data import BabiData, Task
+from training.tasks.babi_entity_stories import NO_QUESTION, StoryBatch, WholeStories
 from training.tasks.babi_renaming import SORTS, Renaming
 from training.tasks.babi_stories import parse
 from training.tasks.babi_words import Words
@@ -82,6 +83,42 @@ def test_a_question_whose_answer_would_be_no_class_keeps_its_names() -> None:
         renamed = renaming.rename(batch, random)
         assert renamed.answer.tolist() == [0, 1]
         assert texts(renamed, 1)[0][0].split()[3] == "north"
+
+
+def story_texts(batch: StoryBatch, row: int) -> tuple[list[str], list[str], list[str]]:
+    """A whole story, its questions and their answers."""
+
+    def texts_of(rows: torch.Tensor) -> list[str]:
+        return [" ".join(WORDS.words[word] for word in batch.sentences[number] if word) for number in rows]
+
+    answers = [WORDS.answers[answer] for answer in batch.answer[row] if answer != NO_QUESTION]
+    return texts_of(batch.story[row]), texts_of(batch.questions[row]), answers
+
+
+def test_whole_stories_are_renamed_as_their_questions_are() -> None:
+    """The same draws give a story and its question the same names, whichever way they are kept."""
+    whole, renaming = WholeStories(STORIES, WORDS), Renaming(WORDS)
+    seen = set()
+
+    for seed in range(20):
+        stories = renaming.rename_stories(whole.batch(np.array([0, 1])), torch.Generator().manual_seed(seed))
+        apart = renaming.rename(QUESTIONS.batch(np.array([0, 1]), 5), torch.Generator().manual_seed(seed))
+        for row in (0, 1):
+            told, question, answer = texts(apart, row)
+            assert story_texts(stories, row) == (told, [question], [answer]), f"seed {seed}"
+            seen.add(answer)
+
+    assert len(seen) > 5
+
+
+def test_a_story_of_whose_answers_one_would_be_no_class_keeps_its_names() -> None:
+    words = Words(WORDS.words, ("cat", "e,n"))
+    batch = WholeStories(STORIES, words).batch(np.array([0, 1]))
+
+    for seed in range(20):
+        renamed = Renaming(words).rename_stories(batch, torch.Generator().manual_seed(seed))
+        assert renamed.answer.tolist() == [[0], [1]], f"seed {seed}"
+        assert "north" in story_texts(renamed, 1)[0][0], f"seed {seed}"
 
 
 def test_every_sort_is_of_words_that_its_tasks_know() -> None:
