@@ -17,10 +17,12 @@ from .comparison import RESULTS, Group, by_task, group, load_results, seen
 from .config import read_table
 from .errors import TrainingError
 from .figures import png
+from .plots import curves_png, sizes_png, tasks_png
 from .profiling import Profile, profile_lines, read_profiles
 
 PAPERS = Path(__file__).parent / "papers.toml"
 NOT_MEASURED = "not measured"
+PICTURES = {"curves": curves_png, "sizes": sizes_png, "tasks": tasks_png}
 WIDTH = 4  # columns of the picture: a row has at most three measures
 INTRODUCTION = """# Results
 
@@ -61,6 +63,7 @@ class Row:
     )  # what trains it: config, seeds, each_task (true, or tasks), from
     remark: str = ""
     by_task: bool = False  # whether a table says how each of the twenty tasks went
+    drawn: tuple[str, ...] = ()  # pictures that compare ours, of PICTURES
 
     def groups(self, groups: Sequence[Group]) -> list[Group]:
         """Our results for it, in the order of its patterns."""
@@ -75,10 +78,15 @@ def read_rows(path: Path = PAPERS) -> list[Row]:
 
 
 def reproduce(out: Path, results: Path = RESULTS) -> str:
-    """Writes OUT/results.md and OUT/results.png and returns the Markdown."""
+    """Writes OUT/results.md and its pictures and returns the Markdown."""
     rows, groups = read_rows(), group(load_results(results))
     text = render(rows, groups, read_profiles())
     out.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        for kind, name in _pictures(row, groups).items():
+            if (picture := PICTURES[kind](row.groups(groups))) is None:
+                raise TrainingError(f"{PAPERS}: row {row.id!r}: drawn: these results have nothing for {kind!r}")
+            write_atomically(out / name, picture)
     write_atomically(out / "results.md", text.encode())
     write_atomically(out / "results.png", tables_png(rows, groups))
     return text
@@ -94,6 +102,7 @@ def render(rows: Sequence[Row], groups: Sequence[Group], profiles: Sequence[Prof
                 parts += [f"### {row.title[0].upper()}{row.title[1:]}", _markdown(head(row), lines(row, groups))]
                 parts += [row.remark] if row.remark else []
                 parts += _tasks(row, groups) if row.by_task else []
+                parts += [f"![{row.title}: {kind}]({name})" for kind, name in _pictures(row, groups).items()]
                 parts += _runs(row, groups)
                 parts += [f"Trained again by `python -m training reproduce --run {row.id}`."] if row.runs else []
     if profiles:
@@ -119,6 +128,11 @@ def lines(row: Row, groups: Sequence[Group]) -> list[tuple[str, ...]]:
     if not row.groups(groups):
         told.append(("**ours**", *(NOT_MEASURED for _ in row.measures)))
     return told
+
+
+def _pictures(row: Row, groups: Sequence[Group]) -> dict[str, str]:
+    """The names of a row's pictures by their kind; none as long as there is nothing to compare."""
+    return {kind: f"results-{row.id}-{kind}.png" for kind in row.drawn} if len(row.groups(groups)) > 1 else {}
 
 
 def _tasks(row: Row, groups: Sequence[Group]) -> list[str]:

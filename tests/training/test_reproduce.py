@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,14 @@ def test_a_table_by_task_has_a_column_of_each_of_ours() -> None:
     assert "by task" not in render([row()], group([one, other]))
 
 
+def test_what_compares_is_drawn_once_there_are_two() -> None:
+    one, other = result("tiny", 1, 0.2, 9.0), result("tiny-too", 1, 0.2, 9.0)
+    drawn = row(drawn=("sizes",))
+
+    assert "![copy: sizes](results-x-sizes.png)" in render([drawn], group([one, other]))
+    assert "results-x" not in render([drawn], group([one]))
+
+
 def test_a_row_trains_and_keeps_its_results(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     config = tmp_path / "small.toml"
@@ -101,7 +110,10 @@ def test_it_writes_page_and_picture(tmp_path: Path) -> None:
     text = reproduce(tmp_path)
 
     assert (tmp_path / "results.md").read_text() == text
-    assert (tmp_path / "results.png").stat().st_size < 60 * 1024
+    shown = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert len(shown) > 1
+    assert {path.name for path in tmp_path.iterdir()} == {"results.md", *shown}
+    assert all((tmp_path / name).stat().st_size < 100 * 1024 for name in shown)
 
 
 def test_an_unknown_row_names_those_there_are() -> None:
