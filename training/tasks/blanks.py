@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from .copying import random_bits
-from .sequence_task import Batch, Size, TaskOptions
+from .sequence_task import Batch, Longer, Size, TaskOptions
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MOST_BITS = 4  # of a letter's number: 16 letters
@@ -57,7 +57,7 @@ class FillTheBlank:
     def beyond(self) -> Mapping[str, Size]:
         return {f"at_{distance}": (distance,) for distance in self.options.test_distances}
 
-    def longer(self) -> tuple[str, Size, int] | None:
+    def longer(self) -> Longer | None:
         return None
 
     def batch(self, size: Size, count: int, generator: torch.Generator) -> Batch:

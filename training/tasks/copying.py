@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import TrainingError
-from .sequence_task import Batch, Size, TaskOptions
+from .sequence_task import Batch, Longer, Size, TaskOptions
 
 COPY_NOTES = """The copy task of Graves, Wayne and Danihelka (2014): {shortest} to {longest} vectors of {bits} random
 bits, one a step, then a step with only the delimiter (the last channel), then one step of zeros for each vector to give
@@ -34,6 +34,7 @@ class CopyOptions(TaskOptions):
     longest: int = 20
     longer_length: int = 0  # longer than any trained on; if not 0, the score that chooses the weights counts it as well
     longer_sequences: int = 100
+    longer_weight: float = 1.0  # of their cost in that score, beside 1 for what is trained on; costs are by the bit
     test_lengths: tuple[int, ...] = (40, 80, 120)  # longer than any trained on
 
 
@@ -56,9 +57,9 @@ class Copy:
     def beyond(self) -> Mapping[str, Size]:
         return {f"at_{length}": (length,) for length in self.options.test_lengths}
 
-    def longer(self) -> tuple[str, Size, int] | None:
-        length = self.options.longer_length
-        return (f"at_{length}", (length,), self.options.longer_sequences) if length else None
+    def longer(self) -> Longer | None:
+        options, length = self.options, self.options.longer_length
+        return Longer(f"at_{length}", (length,), options.longer_sequences, options.longer_weight) if length else None
 
     def batch(self, size: Size, count: int, generator: torch.Generator) -> Batch:
         (length,), bits = size, self.options.bits
@@ -107,7 +108,7 @@ class RepeatCopy:
     def beyond(self) -> Mapping[str, Size]:
         return {f"at_{size[0]}_x_{size[1]}": size for size in self.options.test_sizes}
 
-    def longer(self) -> tuple[str, Size, int] | None:
+    def longer(self) -> Longer | None:
         return None
 
     def batch(self, size: Size, count: int, generator: torch.Generator) -> Batch:

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import TrainingError
 from .copying import random_bits
-from .sequence_task import Batch, Size, TaskOptions
+from .sequence_task import Batch, Longer, Size, TaskOptions
 
 NOTES = """Delayed echo: {bits} random bits a step; `y` is to be what was shown {delay} steps before, from step
 {first} on. Sequences of {length} steps; "at N" is measured over sequences of N steps."""
@@ -44,7 +44,7 @@ class DelayedEcho:
     def beyond(self) -> Mapping[str, Size]:
         return {f"at_{length}": (length,) for length in self.options.test_lengths}
 
-    def longer(self) -> tuple[str, Size, int] | None:
+    def longer(self) -> Longer | None:
         return None
 
     def batch(self, size: Size, count: int, generator: torch.Generator) -> Batch:

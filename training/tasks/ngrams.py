@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from .copying import random_bits
-from .sequence_task import Batch, Size, TaskOptions
+from .sequence_task import Batch, Longer, Size, TaskOptions
 
 NOTES = """The dynamic N-grams task of Graves, Wayne and Danihelka (2014): every sequence has a table of its own
 that gives, for each of the {contexts} possible {context} last bits, the probability that the next bit is 1, drawn
@@ -57,7 +57,7 @@ class NGrams:
     def beyond(self) -> Mapping[str, Size]:
         return {f"at_{length}": (length,) for length in self.options.test_lengths}
 
-    def longer(self) -> tuple[str, Size, int] | None:
+    def longer(self) -> Longer | None:
         return None
 
     def batch(self, size: Size, count: int, generator: torch.Generator) -> Batch:

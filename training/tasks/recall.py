@@ -9,7 +9,7 @@ import torch
 
 from ..errors import TrainingError
 from .copying import random_bits
-from .sequence_task import Batch, Size, TaskOptions
+from .sequence_task import Batch, Longer, Size, TaskOptions
 
 NOTES = """The associative recall task of Graves, Wayne and Danihelka (2014): {fewest} to {most} items, each a step
 with only the item delimiter and then {vectors} vectors of {bits} random bits, one a step. Then one item but the
@@ -52,7 +52,7 @@ class AssociativeRecall:
     def beyond(self) -> Mapping[str, Size]:
         return {f"at_{items}": (items,) for items in self.options.test_items}
 
-    def longer(self) -> tuple[str, Size, int] | None:
+    def longer(self) -> Longer | None:
         return None
 
     def batch(self, size: Size, count: int, generator: torch.Generator) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,15 @@ from torch.nn import functional
 from ..networks.stepped import SteppedNetwork
 
 Size = tuple[int, ...]  # what a task lets vary: (length,), (length, repeats), (items,)
+
+
+class Longer(NamedTuple):
+    """Sequences longer than those trained on that have a say in which weights are kept."""
+
+    name: str  # what their results get: "at_120"
+    size: Size
+    sequences: int
+    weight: float  # of their cost in the score, where the cost of the sizes trained on has 1
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,8 @@ class Task(Protocol):
     def beyond(self) -> Mapping[str, Size]:
         """Sizes that are tested one by one, most of them not trained on, by the name their results get: `at_40`."""
 
-    def longer(self) -> tuple[str, Size, int] | None:
-        """A size not trained on that counts in the score that chooses the weights: name, size, sequences."""
+    def longer(self) -> Longer | None:
+        """A size not trained on that counts in the score that chooses the weights."""
 
     def batch(self, size: Size, count: int, generator: torch.Generator) -> Batch:
         """Draws `count` sequences of one size."""

@@ -61,7 +61,9 @@ NOTES = """
 the share of sequences with any wrong bit; without "at", over the sizes that were trained on. The validation score,
 which chose the weights, is the cost in bits over these sizes{longer}.
 """
-LONGER = ", plus that of {count} sequences of {title}, scaled to the average number of bits asked for in training"
+LONGER = (
+    ", plus {weight:g} times that of {count} sequences of {title}, scaled to the average number of bits in training"
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class SequenceExperiment:
             raise TrainingError(f"{config.where}: [recipe]: chances: expected false, for task {kind!r} has no chances")
         self._longer: list[Batch] = []
         if longer := self.task.longer():
-            self._longer = [self._batch(VALIDATION_SEED, longer[1], longer[2])]
+            self._longer = [self._batch(VALIDATION_SEED, longer.size, longer.sequences)]
 
     def _trained_sizes(self, seed: int) -> list[Batch]:
         """The same number of sequences of every size trained on."""
@@ -146,8 +148,8 @@ class SequenceExperiment:
         beyond = measure(self.network, self._longer)
         asked = sum(len(batch.targets) for batch in self._validation) / len(self._validation)
         share = asked / len(self._longer[0].targets)
-        measured |= {f"{name}_{longer[0]}": value for name, value in beyond.items()}
-        return {"score": measured["bits"] + share * beyond["bits"], **measured}
+        measured |= {f"{name}_{longer.name}": value for name, value in beyond.items()}
+        return {"score": measured["bits"] + longer.weight * share * beyond["bits"], **measured}
 
     def test(self) -> dict[str, float]:
         measured = measure(self.network, self._trained_sizes(TEST_SEED))
@@ -183,7 +185,8 @@ class SequenceExperiment:
         figures, captions = draw(self.network, shown[-1], self._many())
         longer = ""
         if beyond := self.task.longer():
-            longer = LONGER.format(count=beyond[2], title=self.task.title(beyond[1]))
+            title = self.task.title(beyond.size)
+            longer = LONGER.format(count=beyond.sequences, title=title, weight=beyond.weight)
         notes = NOTES.format(task=self.task.notes, figures=captions, longer=longer)
         real = [batch.inputs[:, 0] for batch in shown]
         return step_graphs(self.network, self.task, real, notes=notes, figures=figures)

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import TrainingError
 from .copying import random_bits
-from .sequence_task import Batch, Size, TaskOptions
+from .sequence_task import Batch, Longer, Size, TaskOptions
 
 NOTES = """The priority sort task of Graves, Wayne and Danihelka (2014): {vectors} vectors of {bits} random bits,
 one a step, each with a priority drawn uniformly from [-1, 1] on the channel after the bits; then a step with only
@@ -45,7 +45,7 @@ class PrioritySort:
     def beyond(self) -> Mapping[str, Size]:
         return {}
 
-    def longer(self) -> tuple[str, Size, int] | None:
+    def longer(self) -> Longer | None:
         return None
 
     def batch(self, size: Size, count: int, generator: torch.Generator) -> Batch:

@@ -55,11 +55,11 @@ def test_validation_is_the_same_for_every_seed_and_not_the_test(tmp_path: Path) 
 
 
 def test_longer_sequences_count_in_the_score_where_asked(tmp_path: Path) -> None:
-    built = build(tiny_config(tmp_path, "task.longer_length=8", "task.longer_sequences=3"))
+    built = build(tiny_config(tmp_path, "task.longer_length=8", "task.longer_sequences=3", "task.longer_weight=0.5"))
 
     measured = built.validate()
 
-    assert measured["score"] == pytest.approx(measured["bits"] + 2 / 8 * measured["bits_at_8"])
+    assert measured["score"] == pytest.approx(measured["bits"] + 0.5 * 2 / 8 * measured["bits_at_8"])
 
 
 def test_sizes_grow_where_asked(tmp_path: Path) -> None:
