@@ -20,8 +20,9 @@ import pytest
 from tapehead.v1 import session_service_pb2 as pb
 from tapehead.v1.session_service_pb2_grpc import SessionServiceStub
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
-from tests.bundles import write_accumulator, write_tiny_qa
+from tests.bundles import write_accumulator
 from tests.end_to_end.server_process import ServerProcess
+from tests.qa_bundles import write_tiny_qa
 
 pytestmark = pytest.mark.end_to_end
 

@@ -22,9 +22,10 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from tapehead.v1 import session_service_pb2 as pb
 from tapehead.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.bundles import write_accumulator, write_tiny_qa
+from tests.bundles import write_accumulator
 from tests.end_to_end.server_process import ServerProcess
 from tests.end_to_end.test_metrics import step
+from tests.qa_bundles import write_tiny_qa
 
 pytestmark = pytest.mark.end_to_end
 

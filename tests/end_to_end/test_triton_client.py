@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import tapehead
-from tests.bundles import write_accumulator, write_tiny_qa
+from tests.bundles import write_accumulator
 from tests.end_to_end.server_process import ServerProcess
+from tests.qa_bundles import write_tiny_qa
 
 pytestmark = pytest.mark.end_to_end
 

@@ -18,7 +18,8 @@ from service.api.edge import MODEL_SERVICE, QUESTION_SERVICE, SERVER_SERVICE, SE
 from service.api.status import TABLE
 from service.server import Server
 from service.settings import Settings
-from tests.bundles import write_accumulator, write_tiny_qa
+from tests.bundles import write_accumulator
+from tests.qa_bundles import write_tiny_qa
 from tests.service.api.conftest import info_of
 
 METHODS = [

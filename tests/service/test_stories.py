@@ -15,7 +15,7 @@ from service.sessions.hashing import tell_hash
 from service.sessions.lifecycle import CreateSpec
 from service.sessions.messages import Asked, StepMessage
 from service.store.base import Key
-from tests.bundles import QA_ANSWERS, QA_MEMORY_SENTENCES, qa_ids, write_tiny_qa
+from tests.qa_bundles import QA_ANSWERS, QA_MEMORY_SENTENCES, qa_ids, write_tiny_qa
 from tests.service.fakes import OWNER, Server, memory_server, serving
 
 KEY = Key(OWNER, "s")

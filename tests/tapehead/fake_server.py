@@ -9,18 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import timedelta
 
 import grpc
 import grpc.aio
 import numpy as np
-from google.protobuf.any_pb2 import Any
-from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
-from service.sessions.hashing import step_hash, tell_hash
+from service.sessions.hashing import tell_hash
 from tapehead.tensors import to_arrays, to_message
 from tapehead.v1 import (
     manifest_pb2,
@@ -37,102 +31,10 @@ from tapehead.v1 import (
 )
 from tapehead.v1.manifest_pb2 import QuestionAnswering
 from tapehead.v1.session_service_pb2 import StepError, StepResult, StreamStepsRequest, StreamStepsResponse
+from tests.tapehead.fake_script import DRAINING, Script, Status, abort, overload
+from tests.tapehead.fake_session import FakeSession, replayed
 
 FLOAT = tensor_pb2.DATA_TYPE_FLOAT32
-
-
-@dataclass
-class Status(Exception):
-    """How a call ends."""
-
-    code: grpc.StatusCode
-    reason: str
-    metadata: dict[str, str] = field(default_factory=dict)
-    retry_after: float | None = None
-
-
-DRAINING = Status(grpc.StatusCode.UNAVAILABLE, "DRAINING", retry_after=0.01)
-
-
-@dataclass
-class Script:
-    """What goes wrong on one stream. The numbers are steps; a cut ends the stream with `status`."""
-
-    refuse_open: Status | None = None
-    lose_opened: bool = False  # the session is opened, the reply lost
-    cut_before_commit_of: int | None = None
-    cut_after_commit_of: int | None = None  # the answer is lost
-    cut_after_answer_to: int | None = None
-    end_after_answer_to: int | None = None  # with the status OK
-    drain_after_answer_to: int | None = None
-    overload: dict[int, int] = field(default_factory=dict)  # how often a step finds no room before it is taken
-    fail: dict[int, StepError] = field(default_factory=dict)
-    forge: dict[int, StepResult] = field(default_factory=dict)  # sent instead of the answer
-    status: Status = field(default_factory=lambda: DRAINING)
-
-
-class FakeSession:
-    def __init__(self, session_id: str, incarnation: str, model_id: str, window: int, durability: int) -> None:
-        self.session_id, self.incarnation, self.model_id = session_id, incarnation, model_id
-        self.window, self.durability = window or 64, durability or session_pb2.DURABILITY_DISK
-        self.committed = 0
-        self.epoch = 0
-        self.total = np.zeros(2, np.float32)
-        self.answers: dict[int, StepResult] = {}  # by first step
-        self.inputs: list[np.ndarray] = []
-        self.sentences: list[str] = []
-        self.last_writer = ""
-        self.labels: dict[str, str] = {}
-        self.kept_steps: list[int] = []
-        self.ttl: timedelta | None = None
-
-    @property
-    def oldest_kept_answer(self) -> int:
-        return min(self.answers, default=self.committed + 1)
-
-    def message(self) -> session_pb2.Session:
-        return session_pb2.Session(
-            session_id=self.session_id,
-            incarnation=self.incarnation,
-            model_id=self.model_id,
-            model_version=1,
-            state=session_pb2.Session.STATE_PARKED,
-            committed_step=self.committed,
-            oldest_kept_answer=self.oldest_kept_answer,
-            epoch=self.epoch,
-            window=self.window,
-            durability=self.durability,
-            labels=self.labels,
-            kept_steps=self.kept_steps,
-        )
-
-    def commit(self, step: int, step_count: int, inputs: dict[str, np.ndarray], outputs: list[str]) -> StepResult:
-        rows = inputs["x"] if step_count else inputs["x"][None]
-        sums = []
-        for row in rows:
-            self.total = self.total + row
-            self.inputs.append(row)
-            sums.append(self.total)
-        made = {
-            "y": np.stack(sums),
-            "tape": np.outer(np.arange(3, dtype=np.float32), self.total)[None].repeat(len(rows), 0),
-        }
-        given = [(name, made[name] if step_count else made[name][0]) for name in (outputs or ["y"])]
-        self.committed = step + len(rows) - 1
-        answer = StepResult(
-            step=step,
-            step_count=step_count,
-            outputs=[to_message(name, array) for name, array in given],
-            input_hash=step_hash(step_count, inputs, outputs),
-            committed_step=self.committed,
-        )
-        self.keep(step, answer)
-        return answer
-
-    def keep(self, step: int, answer: StepResult) -> None:
-        self.answers[step] = answer
-        horizon = self.committed - self.window
-        self.answers = {n: kept for n, kept in self.answers.items() if n + max(1, kept.step_count) - 1 > horizon}
 
 
 class FakeServer(
@@ -202,7 +104,7 @@ class FakeServer(
             self.ended.append("done")
         except Status as status:
             self.ended.append(status.reason)
-            await _abort(context, status)
+            await abort(context, status)
         except asyncio.CancelledError:
             self.ended.append("cancelled")
             raise
@@ -220,7 +122,7 @@ class FakeServer(
         if first.open.HasField("last_received_step"):
             for step, answer in sorted(session.answers.items()):
                 if step + max(1, answer.step_count) - 1 > first.open.last_received_step:
-                    yield StreamStepsResponse(result=_replayed(answer, session))
+                    yield StreamStepsResponse(result=replayed(answer, session))
         expected = session.committed + 1
         async for request in requests:
             step = request.step
@@ -295,13 +197,13 @@ class FakeServer(
     ) -> FakeSession:
         self.metadata.append({str(key): str(value) for key, value in context.invocation_metadata() or ()})
         if self.unary_failures:
-            await _abort(context, self.unary_failures.popleft())
+            await abort(context, self.unary_failures.popleft())
         if session_id is None:
             return FakeSession("", "", "", 0, 0)
         if session_id not in self.sessions:
-            await _abort(context, Status(grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND", {"session_id": session_id}))
+            await abort(context, Status(grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND", {"session_id": session_id}))
         if incarnation not in ("", self.sessions[session_id].incarnation):
-            await _abort(context, Status(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_REPLACED"))
+            await abort(context, Status(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_REPLACED"))
         return self.sessions[session_id]
 
     async def CreateSession(self, request, context):
@@ -371,7 +273,7 @@ class FakeServer(
     async def Tell(self, request, context):
         session = await self._enter(context, request.session_id)
         if self.refuse_tell is not None:
-            await _abort(context, self.refuse_tell)
+            await abort(context, self.refuse_tell)
         count, digest = len(request.sentences), tell_hash(list(request.sentences))
         replayed = request.step <= session.committed
         if not replayed:
@@ -395,7 +297,7 @@ class FakeServer(
             session = await self._enter(context, request.session_id)
             sentences, step = session.sentences, session.committed
         if not sentences:
-            await _abort(context, Status(grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE"))
+            await abort(context, Status(grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE"))
         weights = [0.0] * (len(sentences) - 1) + [1.0]
         return question_service_pb2.AskResponse(
             answers=[
@@ -421,7 +323,7 @@ class FakeServer(
     async def GetModel(self, request, context):
         await self._enter(context)
         if request.model_id not in ("adder", "echo-qa"):
-            await _abort(context, Status(grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"))
+            await abort(context, Status(grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"))
         return model_service_pb2.GetModelResponse(model=_model(request.model_id), manifest=_manifest(request.model_id))
 
     async def GetServer(self, request, context):
@@ -436,16 +338,6 @@ class FakeServer(
         return server_service_pb2.GetStatisticsResponse(
             committed_step_count=steps, live_session_count=len(self.sessions)
         )
-
-
-def overload(step: int) -> StepError:
-    return StepError(
-        step=step,
-        code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
-        reason="OVER_CAPACITY",
-        message="full",
-        metadata={"retry_after_seconds": "0.010"},
-    )
 
 
 def _model(model_id: str) -> model_service_pb2.Model:
@@ -465,23 +357,3 @@ def _manifest(model_id: str) -> manifest_pb2.Manifest:
     else:
         manifest.entries.add(name="tell", file="model.onnx")
     return manifest
-
-
-def _replayed(answer: StepResult, session: FakeSession) -> StepResult:
-    copy = StepResult()
-    copy.CopyFrom(answer)
-    copy.replayed, copy.committed_step = True, session.committed
-    return copy
-
-
-async def _abort(context: grpc.aio.ServicerContext, status: Status) -> None:
-    info = error_details_pb2.ErrorInfo(reason=status.reason, domain="tapehead", metadata=status.metadata)
-    details = [Any(), Any()]
-    details[0].Pack(info)
-    details[1].Pack(error_details_pb2.RetryInfo(retry_delay=Duration(nanos=int((status.retry_after or 0) * 1e9))))
-    message = status_pb2.Status(
-        code=status.code.value[0],
-        message=f"{status.reason.lower().replace('_', ' ')}: by the script",
-        details=details if status.retry_after else details[:1],
-    )
-    await context.abort_with_status(rpc_status.to_status(message))

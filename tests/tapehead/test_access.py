@@ -6,11 +6,13 @@ import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 
+import grpc
 import pytest
 
 from tapehead import aio, errors
 from tapehead.access import Access
-from tests.tapehead.fake_server import FakeServer, Script, Status, grpc
+from tests.tapehead.fake_script import Script, Status
+from tests.tapehead.fake_server import FakeServer
 
 UNKNOWN = Status(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 

@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from tapehead import aio, errors
-from tests.tapehead.fake_server import DRAINING, FakeServer, Status
+from tests.tapehead.fake_script import DRAINING, Status
+from tests.tapehead.fake_server import FakeServer
 
 
 class TestConversation:

@@ -12,8 +12,9 @@ import pytest
 
 import tapehead
 from tapehead import errors
-from tests.tapehead.fake_server import FakeServer, Script
-from tests.tapehead.test_session import ROWS, SUMS
+from tests.tapehead.adding import ROWS, SUMS
+from tests.tapehead.fake_script import Script
+from tests.tapehead.fake_server import FakeServer
 
 
 def test_steps_chunks_and_streams(threaded_server: FakeServer, blocking_client: tapehead.Client):

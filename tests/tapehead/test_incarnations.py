@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tapehead import aio, errors
-from tests.tapehead.fake_server import DRAINING, FakeServer
+from tests.tapehead.fake_script import DRAINING
+from tests.tapehead.fake_server import FakeServer
 
 ROW = {"x": np.array([1, 2], np.float32)}
 Call = Callable[[aio.Client], Awaitable[object]]

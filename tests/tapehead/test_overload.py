@@ -13,9 +13,10 @@ import pytest
 from tapehead import aio, errors
 from tapehead.errors import ModelNonFinite, OverCapacity, StepGap
 from tests.end_to_end.server_process import ServerProcess
-from tests.tapehead.fake_server import FakeServer, Script, Status
-from tests.tapehead.test_resume import add, answer, fresh, opened, results, sent
-from tests.tapehead.test_session import ROWS, SUMS, collect, refusal
+from tests.tapehead.adding import ROWS, SUMS, collect, refusal
+from tests.tapehead.fake_script import Script, Status
+from tests.tapehead.fake_server import FakeServer
+from tests.tapehead.step_logs import add, answer, fresh, opened, results, sent
 
 FOR_EVER = 1 << 30  # refusals
 

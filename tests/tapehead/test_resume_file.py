@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from tapehead import Client, aio, errors
-from tests.tapehead.fake_server import FakeServer, Script, Status
-from tests.tapehead.test_session import refusal
+from tests.tapehead.adding import refusal
+from tests.tapehead.fake_script import Script, Status
+from tests.tapehead.fake_server import FakeServer
 
 ROWS = [[float(n), 1.0] for n in range(1, 41)]
 SUMS = np.cumsum(np.array(ROWS, np.float32), axis=0)

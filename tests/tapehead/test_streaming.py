@@ -8,7 +8,8 @@ import pytest
 
 from tapehead import ResumeToken, aio, errors
 from tapehead.v1.session_service_pb2 import StreamStepsRequest, StreamStepsResponse
-from tests.tapehead.fake_server import FakeServer, Script
+from tests.tapehead.fake_script import Script
+from tests.tapehead.fake_server import FakeServer
 
 
 class OddServer(FakeServer):

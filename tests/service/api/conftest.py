@@ -31,7 +31,16 @@ from tapehead.v1.model_service_pb2_grpc import ModelServiceStub
 from tapehead.v1.question_service_pb2_grpc import QuestionServiceStub
 from tapehead.v1.server_service_pb2_grpc import ServerServiceStub
 from tapehead.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.service.api.fakes import SUM, FakeCalls, FakeLifecycle, FakeMetrics, FakeRepository, question_model
+from tests.service.api.fakes import (
+    SUM,
+    FakeAttachment,
+    FakeCalls,
+    FakeLifecycle,
+    FakeMetrics,
+    FakeRepository,
+    question_model,
+)
+from tests.service.api.stream_calls import OPEN
 
 MESSAGE_BYTES = 100_000
 FACTS = ServerFacts("1.2.3", "memory", Durability.DISK, {"store": "memory:"}, 1000.0, {"python": "3"})
@@ -103,6 +112,22 @@ async def served(heartbeat: float, models: tuple[Model, ...]) -> AsyncIterator[S
     async with grpc.aio.insecure_channel(target) as channel:
         yield Served(edge, drain, health, streams, channel, lifecycle, calls, metrics, target)
     await edge.stop()
+
+
+@pytest.fixture
+async def attachment(served: Served) -> FakeAttachment:
+    served.lifecycle.attachment = FakeAttachment()
+    return served.lifecycle.attachment
+
+
+@pytest.fixture
+async def stream(served: Served, attachment: FakeAttachment) -> AsyncIterator[grpc.aio.StreamStreamCall]:
+    """An opened stream."""
+    call = served.sessions.StreamSteps()
+    await call.write(OPEN)
+    assert (await call.read()).WhichOneof("message") == "opened"
+    yield call
+    call.cancel()
 
 
 def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:

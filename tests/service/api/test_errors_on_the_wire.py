@@ -18,8 +18,8 @@ from tapehead.v1 import model_service_pb2, question_service_pb2, server_service_
 from tapehead.v1 import session_service_pb2 as pb
 from tests.service.api.conftest import MESSAGE_BYTES, Served, info_of, status_of
 from tests.service.api.fakes import FakeAttachment
+from tests.service.api.stream_calls import tensor
 from tests.service.api.test_status import SAMPLES
-from tests.service.api.test_streams import tensor
 
 UNARY = [
     "/tapehead.v1.SessionService/CreateSession",

@@ -13,7 +13,7 @@ from tapehead.v1 import session_pb2
 from tapehead.v1 import session_service_pb2 as pb
 from tests.service.api.conftest import Served, info_of
 from tests.service.api.fakes import INCARNATION, question_model
-from tests.service.api.test_streams import numbers, tensor
+from tests.service.api.stream_calls import numbers, tensor
 
 
 async def test_creating_passes_on_what_was_asked(served: Served) -> None:

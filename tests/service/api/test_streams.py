@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
@@ -14,66 +13,15 @@ from service.errors import (
     InvalidField,
     ModelNonFinite,
     OverCapacity,
-    SessionTakenOver,
-    StateCorrupt,
     StepGap,
-    StoreUnavailable,
 )
 from service.sessions.messages import StepAnswer
 from service.store.base import Durability
 from tapehead.v1 import session_service_pb2 as pb
-from tapehead.v1.session_service_pb2_grpc import SessionServiceStub
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, FloatList, Tensor
 from tests.service.api.conftest import MESSAGE_BYTES, Served, info_of
-from tests.service.api.fakes import INCARNATION, FakeAttachment, head, question_model
-
-OPEN = pb.StreamStepsRequest(open=pb.StreamOpen(session_id="s", client_id="me"))
-PATH = "/tapehead.v1.SessionService/StreamSteps"
-
-
-def tensor(*values: float) -> Tensor:
-    array = np.array(values, np.float32)
-    return Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=array.shape, raw=array.tobytes())
-
-
-def step(number: int, *values: float) -> pb.StreamStepsRequest:
-    return pb.StreamStepsRequest(step=pb.StreamStep(step=number, inputs=[tensor(*(values or (1.0, 2.0)))]))
-
-
-def numbers(result: pb.StepResult, output: int = 0) -> list[float]:
-    return np.frombuffer(result.outputs[output].raw, np.float32).tolist()
-
-
-@pytest.fixture
-async def attachment(served: Served) -> FakeAttachment:
-    served.lifecycle.attachment = FakeAttachment()
-    return served.lifecycle.attachment
-
-
-@pytest.fixture
-async def stream(served: Served, attachment: FakeAttachment) -> AsyncIterator[grpc.aio.StreamStreamCall]:
-    """An opened stream."""
-    call = served.sessions.StreamSteps()
-    await call.write(OPEN)
-    assert (await call.read()).WhichOneof("message") == "opened"
-    yield call
-    call.cancel()
-
-
-async def rest(call: grpc.aio.StreamStreamCall) -> list[pb.StreamStepsResponse]:
-    """The replies until the call ends; raises the error with which it does."""
-    replies = []
-    while (reply := await call.read()) is not grpc.aio.EOF:
-        replies.append(reply)
-    return replies
-
-
-async def ending(call: grpc.aio.StreamStreamCall) -> grpc.aio.AioRpcError:
-    """The error with which a call ends; replies on the way are passed over."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await rest(call)
-    return caught.value
-
+from tests.service.api.fakes import INCARNATION, FakeAttachment, question_model
+from tests.service.api.stream_calls import OPEN, PATH, ending, numbers, step
 
 # --- the beginning ----------------------------------------------------------------------------------------------------
 
@@ -318,155 +266,3 @@ async def test_an_unreadable_later_message_is_in_band(served: Served, attachment
     assert failed.error.step == 0
     assert failed.error.reason in ("MALFORMED_MESSAGE", "TOO_LONG")
     assert answered.result.step == 1
-
-
-# --- the end ----------------------------------------------------------------------------------------------------------
-
-
-async def test_a_client_that_has_no_more_is_answered_to_the_end(
-    served: Served, stream: grpc.aio.StreamStreamCall, attachment: FakeAttachment
-) -> None:
-    for number in (1, 2):
-        await stream.write(step(number))
-    await stream.done_writing()
-    replies = await rest(stream)
-
-    assert [reply.result.step for reply in replies] == [1, 2]
-    assert await stream.code() is grpc.StatusCode.OK
-    await attachment.detached.wait()
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "reason"),
-    [
-        (SessionTakenOver("s", same_client=False), grpc.StatusCode.ABORTED, "SESSION_TAKEN_OVER"),
-        (StoreUnavailable("away"), grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
-        (StateCorrupt("record"), grpc.StatusCode.DATA_LOSS, "STATE_CORRUPT"),
-        (RuntimeError("secret"), grpc.StatusCode.INTERNAL, "INTERNAL"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_any_other_failure_of_a_step_ends_the_stream(
-    stream: grpc.aio.StreamStreamCall,
-    attachment: FakeAttachment,
-    error: Exception,
-    code: grpc.StatusCode,
-    reason: str,
-) -> None:
-    attachment.errors[2] = error
-    await stream.write(step(1))
-    await stream.write(step(2))
-
-    assert (await stream.read()).result.step == 1
-    ended = await ending(stream)
-    assert (ended.code(), info_of(ended).reason) == (code, reason)
-    assert "secret" not in str(ended)
-    await attachment.detached.wait()
-
-
-async def test_a_lost_session_ends_an_idle_stream(
-    stream: grpc.aio.StreamStreamCall, attachment: FakeAttachment
-) -> None:
-    attachment.end(SessionTakenOver("s", same_client=True))
-    error = await ending(stream)
-
-    assert (error.code(), info_of(error).reason) == (grpc.StatusCode.ABORTED, "SESSION_TAKEN_OVER")
-    assert info_of(error).metadata["same_client"] == "true"
-
-
-async def test_what_was_answered_before_the_session_was_lost_is_sent(
-    stream: grpc.aio.StreamStreamCall, attachment: FakeAttachment
-) -> None:
-    lost = SessionTakenOver("s", same_client=False)
-    attachment.held[1] = asyncio.Event()
-    attachment.errors[2] = lost
-    await stream.write(step(1))
-    await stream.write(step(2))
-    await attachment.wait_submitted(2)
-    attachment.end(lost)
-    attachment.held[1].set()
-
-    assert (await stream.read()).result.step == 1
-    assert info_of(await ending(stream)).reason == "SESSION_TAKEN_OVER"
-
-
-async def test_draining_answers_what_was_read_and_says_so(
-    served: Served, stream: grpc.aio.StreamStreamCall, attachment: FakeAttachment
-) -> None:
-    """A notice first, then the answers of what was read, then UNAVAILABLE."""
-    attachment.held[1] = asyncio.Event()
-    await stream.write(step(1))
-    await stream.write(step(2))
-    await attachment.wait_submitted(2)
-    draining = asyncio.create_task(served.edge.drain(5.0))
-    await asyncio.sleep(0)
-    attachment.held[1].set()
-    kinds = [(await stream.read()).WhichOneof("message") for _ in range(3)]
-    error = await ending(stream)
-
-    assert sorted(kinds) == ["draining", "result", "result"]
-    assert kinds[-1] == "result"
-    assert (error.code(), info_of(error).reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
-    assert await draining == 0
-
-
-async def test_draining_does_not_wait_for_ever(
-    served: Served, stream: grpc.aio.StreamStreamCall, attachment: FakeAttachment
-) -> None:
-    attachment.held[1] = asyncio.Event()
-    await stream.write(step(1))
-    await attachment.wait_submitted(1)
-    left = await served.edge.drain(0.05)
-
-    assert info_of(await ending(stream)).reason == "DRAINING"
-    assert left == 0
-
-
-async def test_a_stream_that_was_never_opened_does_not_hold_up_the_end(served: Served) -> None:
-    call = served.sessions.StreamSteps()
-    await served.metrics.has_started.wait()
-    await asyncio.sleep(0)
-
-    assert await served.edge.drain(5.0) == 0
-    assert info_of(await ending(call)).reason == "DRAINING"
-
-
-async def test_a_client_that_goes_away_lets_its_session_go(
-    served: Served, stream: grpc.aio.StreamStreamCall, attachment: FakeAttachment
-) -> None:
-    attachment.held[1] = asyncio.Event()
-    await stream.write(step(1))
-    await attachment.wait_submitted(1)
-    stream.cancel()
-    await attachment.detached.wait()
-
-    assert await served.drain.wait_idle(5.0) == 0
-    assert served.metrics.ended == ["Cancelled"]
-
-
-@pytest.mark.parametrize("heartbeat", [0.02])
-async def test_a_silent_stream_carries_heartbeats(stream: grpc.aio.StreamStreamCall) -> None:
-    replies = [await stream.read() for _ in range(2)]
-
-    assert [reply.WhichOneof("message") for reply in replies] == ["heartbeat", "heartbeat"]
-
-
-async def test_a_reader_that_does_not_read_is_held_back(served: Served, attachment: FakeAttachment) -> None:
-    """The server stops reading when two windows of answers, and a margin, wait to be sent; memory stays bounded."""
-    async with grpc.aio.insecure_channel(served.target, options=[("grpc.http2.bdp_probe", 0)]) as channel:
-        call = SessionServiceStub(channel).StreamSteps()
-        await call.write(OPEN)
-        await call.read()
-        attachment.held[1] = asyncio.Event()  # nothing can be answered
-
-        async def flood() -> None:
-            for number in range(1, 100_000):
-                await call.write(step(number))
-
-        flooding = asyncio.create_task(flood())
-        done, _ = await asyncio.wait({flooding}, timeout=1.0)
-        flooding.cancel()
-        call.cancel()
-
-    assert not done, "every message was taken"
-    assert len(attachment.submitted) <= 2 * head().birth.window + 16 + 2

@@ -11,7 +11,8 @@ import pytest
 from service.errors import ModelNotFound
 from service.hosting import Model, Repository, load_model, repository
 from tapehead.bundle import BundleError, read_manifest, to_array, write_manifest
-from tests.bundles import write_accumulator, write_tiny_qa, write_two_states
+from tests.bundles import write_accumulator, write_two_states
+from tests.qa_bundles import write_tiny_qa
 from tests.quirks import write_summing
 
 

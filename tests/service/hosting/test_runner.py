@@ -8,16 +8,8 @@ import pytest
 from service.hosting import Repository, Runner
 from tapehead.bundle import BundleError, check_graph, read_manifest
 from tapehead.bundle.files import describe_file
-from tests.bundles import (
-    QA_MEMORY_SENTENCES,
-    accumulator_manifest,
-    accumulator_parts,
-    onnx_bytes,
-    qa_ids,
-    write_accumulator,
-    write_tiny_qa,
-    write_two_states,
-)
+from tests.bundles import accumulator_manifest, accumulator_parts, onnx_bytes, write_accumulator, write_two_states
+from tests.qa_bundles import QA_MEMORY_SENTENCES, qa_ids, write_tiny_qa
 
 
 def load(folder: Path) -> Runner:

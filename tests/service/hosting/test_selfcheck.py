@@ -11,7 +11,8 @@ import pytest
 from service.hosting import Arrays, EntryVerdict, Model, check_batches, load_model
 from service.hosting.model import Run
 from service.hosting.selfcheck import batch_sizes
-from tests.bundles import write_accumulator, write_tiny_qa, write_two_states
+from tests.bundles import write_accumulator, write_two_states
+from tests.qa_bundles import write_tiny_qa
 
 Spoil = Callable[[str, Arrays, Arrays, Arrays, Arrays], None]
 

@@ -15,8 +15,9 @@ from service.hosting.repository import Repository, load_model
 from service.hosting.shelf import RETIRE_SECONDS, Shelf
 from service.versions import VersionPolicy
 from tapehead.bundle import MANIFEST_NAME
-from tests.bundles import write_accumulator, write_tiny_qa
+from tests.bundles import write_accumulator
 from tests.contract.clocks import HandClock
+from tests.qa_bundles import write_tiny_qa
 
 ID = "accumulator"
 

@@ -39,7 +39,7 @@ from service.store.base import Answer, Head, Key, Snapshot
 from service.store.failing import FailingStore
 from service.store.memory import MemoryStore
 from service.store.record import StateLayout, encode_tensors
-from tests.bundles import qa_ids, write_tiny_qa
+from tests.qa_bundles import qa_ids, write_tiny_qa
 from tests.service.fakes import OWNER, Server, fake_model, serving, step_message
 
 KEY = Key(OWNER, "s")

@@ -8,14 +8,8 @@ import pytest
 
 from tapehead.bundle import BundleError, read_manifest, to_array, verify, write_bundle, write_manifest
 from tapehead.v1.manifest_pb2 import Manifest
-from tests.bundles import (
-    accumulator_manifest,
-    accumulator_parts,
-    onnx_bytes,
-    write_accumulator,
-    write_tiny_qa,
-    write_two_states,
-)
+from tests.bundles import accumulator_manifest, accumulator_parts, onnx_bytes, write_accumulator, write_two_states
+from tests.qa_bundles import write_tiny_qa
 
 GRAPH = onnx_bytes(*accumulator_parts())
 ONES = np.ones(3, np.float32)

@@ -23,7 +23,8 @@ from tapehead.bundle import (
     write_manifest,
 )
 from tapehead.v1.manifest_pb2 import Manifest
-from tests.bundles import write_accumulator, write_tiny_qa, write_two_states
+from tests.bundles import write_accumulator, write_two_states
+from tests.qa_bundles import write_tiny_qa
 
 
 def edit(folder: Path, change: Any) -> None:

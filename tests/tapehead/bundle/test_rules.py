@@ -8,7 +8,8 @@ import pytest
 from tapehead.bundle import BundleError, check_manifest, read_manifest
 from tapehead.v1.manifest_pb2 import EntryTensor, Manifest, ModelKind, Probe, QuestionAnswering
 from tapehead.v1.tensor_pb2 import DataType
-from tests.bundles import write_accumulator, write_tiny_qa
+from tests.bundles import write_accumulator
+from tests.qa_bundles import write_tiny_qa
 
 FLOAT = DataType.DATA_TYPE_FLOAT32
 

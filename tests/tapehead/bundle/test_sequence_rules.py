@@ -11,7 +11,8 @@ from onnx import helper
 
 from tapehead.bundle import BundleError, check_manifest, read_manifest, to_array, verify, write_bundle
 from tapehead.v1.manifest_pb2 import Carry, EntryTensor, Manifest, StateTensor
-from tests.bundles import FLOAT, accumulator_manifest, accumulator_parts, onnx_bytes, write_tiny_qa
+from tests.bundles import FLOAT, accumulator_manifest, accumulator_parts, onnx_bytes
+from tests.qa_bundles import write_tiny_qa
 from tests.quirks import (
     write_counting,
     write_growing,

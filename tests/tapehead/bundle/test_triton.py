@@ -19,7 +19,8 @@ from tapehead.bundle.choices import Choices
 from tapehead.bundle.manifest import read_manifest
 from tapehead.bundle.runtime import onnxruntime
 from tapehead.bundle.triton import export_triton
-from tests.bundles import onnx_bytes, value, write_accumulator, write_tiny_qa, write_two_states
+from tests.bundles import onnx_bytes, value, write_accumulator, write_two_states
+from tests.qa_bundles import write_tiny_qa
 from tests.quirks import write_counting, write_growing, write_rated, write_summing, write_unbatched, write_windowed
 
 # In a process of its own: the client's messages have the names of ours.

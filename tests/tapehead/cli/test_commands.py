@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 
 import tapehead
 from tapehead.cli.app import app
-from tests.tapehead.fake_server import FakeServer, Script, Status
+from tests.tapehead.fake_script import Script, Status
+from tests.tapehead.fake_server import FakeServer
 
 STORY = "Mary went to the kitchen\n\nJohn went home\n"
 
