@@ -10,14 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
-START_SECONDS = 30.0
+from tests.ports import free_port
+
+START_SECONDS = 60.0
 MISSING = "redis-server comes with Debian's package 'redis-server'; 'make test' installs it"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisProcess:

@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_address
+
 START_SECONDS = 180.0  # on a machine with much else to do
 
 
@@ -58,7 +60,7 @@ class Nursling:
 
     def __init__(self, nursery: Nursery, folder: Path, store: str, *flags: str, plant: str = "") -> None:
         self.folder = folder
-        self.grpc = self.metrics = "127.0.0.1:0"
+        self.grpc, self.metrics = free_address(), free_address()
         self._nursery = nursery
         self._flags = ("--store", store, *flags)
         self._plant = plant

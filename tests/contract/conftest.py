@@ -13,7 +13,8 @@ from service.store.base import Durability, Store
 from service.store.lmdb import LmdbStore
 from service.store.memory import MemoryStore
 from service.store.redis import RedisStore
-from tests.redis_process import RedisProcess, free_port
+from tests.ports import free_port
+from tests.redis_process import RedisProcess
 
 from .clocks import HandClock
 

@@ -10,10 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.redis_process import free_port
+from tests.ports import free_address
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 MISSING = "haproxy comes with Debian's package 'haproxy'; 'make test' installs it"
 
 
@@ -21,7 +21,7 @@ class HaproxyProcess:
     """A context manager that ends what it started. Replicas are given as (gRPC, metrics) addresses, HOST:PORT."""
 
     def __init__(self, folder: Path, *replicas: tuple[str, str]) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = free_address()
         self._folder = folder
         self._environment = {**os.environ, "BIND": self.address}
         for number, (grpc, metrics) in enumerate(replicas, 1):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,11 +21,12 @@ from tapehead.v1.session_service_pb2_grpc import SessionServiceStub
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 from tests.bundles import write_accumulator
 from tests.end_to_end.server_process import ServerProcess
+from tests.ports import free_address
 from tests.qa_bundles import write_tiny_qa
 
 pytestmark = pytest.mark.end_to_end
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +87,7 @@ def prometheus(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) 
     program = shutil.which("prometheus")
     assert program, "the Prometheus server is needed: apt-get install prometheus"
     folder = tmp_path_factory.mktemp("prometheus")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     scrape = {"job_name": "tapehead", "scrape_interval": "1s", "static_configs": [{"targets": [server.metrics]}]}
     (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}), encoding="utf-8")
     process = start_prometheus(program, folder, address)

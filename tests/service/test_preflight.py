@@ -11,7 +11,8 @@ from service import preflight
 from service.preflight import CHECKS, Finding, findings
 from service.settings import Settings
 from service.store.volume import Hold
-from tests.redis_process import RedisProcess, free_port
+from tests.ports import free_port
+from tests.redis_process import RedisProcess
 
 
 def settings(tmp_path: Path, **changes: object) -> Settings:

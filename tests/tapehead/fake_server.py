@@ -31,6 +31,7 @@ from tapehead.v1 import (
 )
 from tapehead.v1.manifest_pb2 import QuestionAnswering
 from tapehead.v1.session_service_pb2 import StepError, StepResult, StreamStepsRequest, StreamStepsResponse
+from tests.ports import free_address
 from tests.tapehead.fake_script import DRAINING, Script, Status, abort, overload
 from tests.tapehead.fake_session import FakeSession, replayed
 
@@ -63,7 +64,7 @@ class FakeServer(
         self._server: grpc.aio.Server | None = None
 
     async def __aenter__(self) -> FakeServer:
-        await self.start("127.0.0.1:0")
+        await self.start(free_address())
         return self
 
     async def __aexit__(self, *_: object) -> None:

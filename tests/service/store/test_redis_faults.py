@@ -15,9 +15,10 @@ from service.store.base import Applied, Durability, Head, Key, Lost, Record, Sto
 from service.store.redis import RedisStore
 from service.store.redis_fitness import RedisUnfit
 from tests.contract.sessions import BIRTH, BORN, KEY, born, loaded, opened, step_after, stepped
-from tests.redis_process import RedisProcess, free_port
+from tests.ports import free_port
+from tests.redis_process import RedisProcess
 
-SOON = 20.0  # seconds until a test gives up waiting
+SOON = 60.0  # seconds until a test gives up waiting
 
 
 @pytest.fixture(params=["no", "always"])
