@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-START_SECONDS = 60.0  # on a busy machine, with models to check for the first time
+from tests.ports import free_address
+
+MODELS = Path(__file__).parents[2] / "models"
+START_SECONDS = 150.0  # on a busy machine, with models to check for the first time
 
 
 class ServerProcess:
     """`python -m service`; a context manager that ends what it started.
 
     folder: where the store (unless `store` says otherwise), the ready file and the log lie.
-    After the first start the address stays, so that clients find the next process where they left the last one.
+    shipped: the models of ours that it serves, in place of all: of a start, most is the loading of models.
+    The address stays, so that clients find the next process where they left the last one.
     """
 
-    def __init__(self, folder: Path, *flags: str, store: str = "") -> None:
+    def __init__(self, folder: Path, *flags: str, store: str = "", shipped: tuple[str, ...] = ()) -> None:
         self.folder = folder
-        self.grpc = "127.0.0.1:0"
-        self.metrics = "127.0.0.1:0"
-        self._flags = flags
+        self.grpc, self.metrics = free_address(), free_address()
+        self._flags = (*flags, "--models", str(_chosen(shipped, folder / "models"))) if shipped else flags
         self._store = store or f"lmdb:{folder / 'sessions'}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -100,3 +104,9 @@ class ServerProcess:
             return False
         self.grpc, self.metrics = ready["grpc"], ready["metrics"]
         return True
+
+
+def _chosen(names: tuple[str, ...], place: Path) -> Path:
+    for name in names:
+        shutil.copytree(MODELS / name, place / name)
+    return place

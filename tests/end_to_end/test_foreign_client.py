@@ -57,7 +57,8 @@ class ForeignClient:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with ServerProcess(tmp_path_factory.mktemp("server"), "--durability", "process") as server:
+    folder = tmp_path_factory.mktemp("server")
+    with ServerProcess(folder, "--durability", "process", shipped=("ntm-copy", "babi-qa")) as server:
         yield server.grpc
 
 

@@ -24,7 +24,7 @@ SECONDS = 60.0  # without an end of which a stream counts as hanging
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("server"), "--durability", "process") as server:
+    with ServerProcess(tmp_path_factory.mktemp("server"), "--durability", "process", shipped=(MODEL,)) as server:
         yield server
 
 

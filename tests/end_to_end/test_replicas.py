@@ -44,7 +44,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         (folder / name).mkdir()
     with ExitStack() as ending:
         redis = ending.enter_context(RedisProcess(folder / "redis", config=REDIS_CONFIGURATION))
-        replicas = [ServerProcess(folder / name, store=redis.url) for name in ("one", "two")]
+        replicas = [ServerProcess(folder / name, store=redis.url, shipped=(MODEL,)) for name in ("one", "two")]
         for replica in replicas:
             ending.enter_context(replica)
         haproxy = ending.enter_context(HaproxyProcess(folder, *((each.grpc, each.metrics) for each in replicas)))

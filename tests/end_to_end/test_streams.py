@@ -39,7 +39,7 @@ def bits_of(results: list[tapehead.StepResult]) -> list[tuple[int, bytes, bytes]
 
 
 async def test_sixty_four_sessions_at_once_equal_each_alone_bit_for_bit(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--durability", "process") as server:
+    with ServerProcess(tmp_path, "--durability", "process", shipped=(MODEL,)) as server:
         async with tapehead.aio.connect(server.grpc) as client:
             together = await asyncio.gather(*(streamed(client, sequence(seed, 8)) for seed in range(64)))
             for seed in (0, 1, 31, 63):
@@ -48,7 +48,7 @@ async def test_sixty_four_sessions_at_once_equal_each_alone_bit_for_bit(tmp_path
 
 
 async def test_a_trained_machine_gives_back_what_it_was_shown_also_beyond_its_training(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, store="memory:") as server:
+    with ServerProcess(tmp_path, store="memory:", shipped=(MODEL,)) as server:
         async with tapehead.aio.connect(server.grpc) as client:
             for length in (10, 20, 40):
                 rows = sequence(length, length)
@@ -63,7 +63,7 @@ async def test_nothing_is_lost_repeated_or_changed_by_kills_at_random_instants(t
     sequences = [sequence(seed + n) for n in range(8)]
     (tmp_path / "killed").mkdir()
     (tmp_path / "quiet").mkdir()
-    with ServerProcess(tmp_path / "killed", "--durability", "process") as server:
+    with ServerProcess(tmp_path / "killed", "--durability", "process", shipped=(MODEL,)) as server:
         async with tapehead.aio.connect(server.grpc) as client:
             answered: asyncio.Queue[int] = asyncio.Queue()
 
@@ -86,7 +86,7 @@ async def test_nothing_is_lost_repeated_or_changed_by_kills_at_random_instants(t
             assert not work.done()
             killed = await work
 
-    with ServerProcess(tmp_path / "quiet", store="memory:") as server:
+    with ServerProcess(tmp_path / "quiet", store="memory:", shipped=(MODEL,)) as server:
         async with tapehead.aio.connect(server.grpc) as client:
             for n, results in enumerate(killed):
                 assert [result.step for result in results] == list(range(1, len(sequences[n]) + 1))
@@ -96,7 +96,7 @@ async def test_nothing_is_lost_repeated_or_changed_by_kills_at_random_instants(t
 async def test_a_pipelined_stream_of_chunks_survives_a_kill(tmp_path: Path) -> None:
     rows = np.concatenate([sequence(n, 16) for n in range(12)])
     chunks = np.split(rows, range(3, len(rows), 3))
-    with ServerProcess(tmp_path) as server:
+    with ServerProcess(tmp_path, shipped=(MODEL,)) as server:
         async with tapehead.aio.connect(server.grpc) as client:
             results = []
             async with client.session(MODEL, window=12) as session:
@@ -119,7 +119,7 @@ async def _steps(client: tapehead.aio.Client, rows: np.ndarray):  # type: ignore
 
 
 async def test_a_drained_server_answers_what_it_read_and_the_client_goes_on_with_the_next(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path) as server:
+    with ServerProcess(tmp_path, shipped=(MODEL,)) as server:
         async with tapehead.aio.connect(server.grpc) as client, client.session(MODEL) as session:
             rows = sequence(1)
             first = [await session.step(row) for row in rows[:10]]
@@ -132,7 +132,7 @@ async def test_a_drained_server_answers_what_it_read_and_the_client_goes_on_with
 
 
 async def test_a_story_survives_a_kill(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path) as server:
+    with ServerProcess(tmp_path, shipped=(MODEL, "babi-qa")) as server:
         async with tapehead.aio.connect(server.grpc) as client:
             story = await client.conversation("babi-qa", "mine")
             await story.tell("Mary moved to the bathroom.", "John went to the hallway.")
@@ -146,9 +146,9 @@ async def test_a_story_survives_a_kill(tmp_path: Path) -> None:
 
 
 async def test_a_second_server_on_the_same_store_says_who_holds_it(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path) as server:
+    with ServerProcess(tmp_path, shipped=(MODEL,)) as server:
         (tmp_path / "second").mkdir()
-        second = ServerProcess(tmp_path / "second", store=f"lmdb:{tmp_path / 'sessions'}")
+        second = ServerProcess(tmp_path / "second", store=f"lmdb:{tmp_path / 'sessions'}", shipped=(MODEL,))
         second.launch()
         assert second.wait() != 0
         assert str(server.pid) in second.log + second.output
@@ -156,7 +156,7 @@ async def test_a_second_server_on_the_same_store_says_who_holds_it(tmp_path: Pat
 
 async def test_forks_and_rewinds_survive_a_kill_and_give_the_bits_they_would_have_given(tmp_path: Path) -> None:
     rows = sequence(5)
-    with ServerProcess(tmp_path) as server:
+    with ServerProcess(tmp_path, shipped=(MODEL,)) as server:
         async with tapehead.aio.connect(server.grpc) as client:
             async with client.session(MODEL, "whole", outputs=("y", "tape"), keep_every=10) as session:
                 whole = [await session.step(row) for row in rows]
