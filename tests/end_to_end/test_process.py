@@ -22,23 +22,13 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from tapehead.v1 import session_service_pb2 as pb
 from tapehead.v1.session_service_pb2_grpc import SessionServiceStub
-from tests.bundles import write_accumulator
 from tests.end_to_end.server_process import ServerProcess
 from tests.end_to_end.test_metrics import step
-from tests.qa_bundles import write_tiny_qa
 
 pytestmark = pytest.mark.end_to_end
 
 ROOT = Path(__file__).parents[2]
 OPEN = pb.StreamStepsRequest(open=pb.StreamOpen(session_id="s", create=pb.CreateSessionRequest(model_id="accumulator")))
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles")
-    write_accumulator(folder)
-    write_tiny_qa(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

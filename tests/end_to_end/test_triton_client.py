@@ -12,22 +12,12 @@ from typing import Any
 import pytest
 
 import tapehead
-from tests.bundles import write_accumulator
 from tests.end_to_end.server_process import ServerProcess
-from tests.qa_bundles import write_tiny_qa
 
 pytestmark = pytest.mark.end_to_end
 
 ROOT = Path(__file__).parents[2]
 START_TEXT = "must specify the START flag on the first request of the sequence"
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles")
-    write_accumulator(folder)
-    write_tiny_qa(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,10 @@ from google.protobuf.message import Message
 
 from service.api.edge import MODEL_SERVICE, QUESTION_SERVICE, SERVER_SERVICE, SESSION_SERVICE
 from service.api.status import TABLE
-from service.server import Server
-from service.settings import Settings
 from tests.bundles import write_accumulator
 from tests.qa_bundles import write_tiny_qa
 from tests.service.api.conftest import info_of
+from tests.service.whole_server import serving
 
 METHODS = [
     method
@@ -46,14 +45,8 @@ async def channel(tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a whole server, in this process."""
     write_accumulator(tmp_path / "models")
     write_tiny_qa(tmp_path / "models")
-    settings = Settings(
-        address="127.0.0.1:0", metrics_address="127.0.0.1:0", models=tmp_path / "models", store="memory:"
-    )
-    server = Server(settings)
-    addresses = await server.start()
-    async with grpc.aio.insecure_channel(addresses.grpc) as channel:
+    async with serving(tmp_path / "models") as (_, address), grpc.aio.insecure_channel(address) as channel:
         yield channel
-    await server.stop()
 
 
 async def test_every_message_has_an_answer_that_the_contract_knows(channel: grpc.aio.Channel) -> None:

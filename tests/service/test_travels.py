@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.server import Server
-from service.settings import Settings
 from tapehead import aio, errors
 from tapehead.catalogs import PIECE_BYTES
 from tapehead.cli.app import app
 from tapehead.v1.portable_pb2 import ImportOpen, ImportSessionRequest, ImportSessionResponse
 from tests.bundles import write_accumulator
+from tests.service.whole_server import serving
 
 ROWS = np.arange(30, dtype=np.float32).reshape(10, 3)
 
@@ -29,18 +26,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@asynccontextmanager
-async def serving(models: Path, store: str = "memory:", **settings: object) -> AsyncIterator[str]:
-    server = Server(
-        Settings(address="127.0.0.1:0", metrics_address="127.0.0.1:0", models=models, store=store, **settings)  # type: ignore[arg-type]
-    )
-    addresses = await server.start()
-    try:
-        yield addresses.grpc
-    finally:
-        await server.stop()
-
-
 async def tapehead(address: str, *arguments: str) -> Result:
     """The command line, on a thread beside the server's loop."""
     return await asyncio.to_thread(CliRunner().invoke, app, list(arguments), env={"TAPEHEAD_SERVER": address})
@@ -48,7 +33,7 @@ async def tapehead(address: str, *arguments: str) -> Result:
 
 async def test_a_session_moves_to_another_server_in_the_middle_of_a_stream(models: Path, tmp_path: Path) -> None:
     """The answers of the moved session are the ones that it would have given, and those it gave are given again."""
-    async with serving(models) as here, serving(models, f"lmdb:{tmp_path / 'store'}") as there:
+    async with serving(models) as (_, here), serving(models, f"lmdb:{tmp_path / 'store'}") as (_, there):
         async with aio.connect(here) as client, client.session("accumulator", "s", keep_every=3) as session:
             before = [result.output async for result in session.stream(ROWS[:6])]
             token = session.token
@@ -74,7 +59,7 @@ async def test_a_session_moves_to_another_server_in_the_middle_of_a_stream(model
 
 
 async def test_a_large_file_goes_in_pieces_and_a_larger_one_is_refused_at_its_bound(models: Path) -> None:
-    async with serving(models, max_import_bytes=3 * PIECE_BYTES) as address, aio.connect(address) as client:
+    async with serving(models, max_import_bytes=3 * PIECE_BYTES) as (_, address), aio.connect(address) as client:
         for size, error in ((3 * PIECE_BYTES, errors.MalformedMessage), (3 * PIECE_BYTES + 1, errors.TooLong)):
             with pytest.raises(error):
                 await client.sessions.import_(bytes(size))
@@ -93,14 +78,14 @@ async def test_a_large_file_goes_in_pieces_and_a_larger_one_is_refused_at_its_bo
     ids=["nothing", "no open", "two opens", "no file", "no durability", "empty"],
 )
 async def test_messages_out_of_the_protocol_are_refused(models: Path, messages: list[ImportSessionRequest]) -> None:
-    async with serving(models) as address, aio.connect(address) as client:
+    async with serving(models) as (_, address), aio.connect(address) as client:
         with pytest.raises(errors.InvalidInput):
             await client.connection.upload(client.connection.sessions.ImportSession, messages, ImportSessionResponse)
         assert await client.sessions.list() == []
 
 
 async def test_a_damaged_file_is_a_sentence_and_an_exit_code(models: Path, tmp_path: Path) -> None:
-    async with serving(models) as address:
+    async with serving(models) as (_, address):
         file = tmp_path / "damaged"
         file.write_bytes(b"TapeSess and then nothing that follows")
         done = await tapehead(address, "sessions", "import", str(file))
