@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tapehead
-from tests.end_to_end.server_process import ServerProcess
+from tests.end_to_end.server_process import START_SECONDS, ServerProcess
 from tests.quirks import write_counting, write_rated, write_windowed
 
 pytestmark = pytest.mark.end_to_end
@@ -30,7 +30,7 @@ async def test_what_a_session_is_given_once_survives_a_kill(tmp_path: Path) -> N
     for write in (write_rated, write_counting, write_windowed):
         write(models)
     with ServerProcess(tmp_path, "--models", str(models)) as server:
-        async with tapehead.aio.connect(server.grpc) as client:
+        async with tapehead.aio.connect(server.grpc, reconnect_timeout=START_SECONDS) as client:
             async with client.session("rated", "r", constants={"rate": 8}) as rated:
                 assert (await rated.step([1, 2])).output.tolist() == [8, 16]
                 with pytest.raises(tapehead.TapeheadError, match="rate"):

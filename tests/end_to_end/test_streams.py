@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tapehead
-from tests.end_to_end.server_process import ServerProcess
+from tests.end_to_end.server_process import START_SECONDS, ServerProcess
 
 pytestmark = pytest.mark.end_to_end
 
@@ -64,7 +64,7 @@ async def test_nothing_is_lost_repeated_or_changed_by_kills_at_random_instants(t
     (tmp_path / "killed").mkdir()
     (tmp_path / "quiet").mkdir()
     with ServerProcess(tmp_path / "killed", "--durability", "process", shipped=(MODEL,)) as server:
-        async with tapehead.aio.connect(server.grpc) as client:
+        async with tapehead.aio.connect(server.grpc, reconnect_timeout=START_SECONDS) as client:
             answered: asyncio.Queue[int] = asyncio.Queue()
 
             async def slow_stream(n: int) -> list[tapehead.StepResult]:
@@ -97,7 +97,7 @@ async def test_a_pipelined_stream_of_chunks_survives_a_kill(tmp_path: Path) -> N
     rows = np.concatenate([sequence(n, 16) for n in range(12)])
     chunks = np.split(rows, range(3, len(rows), 3))
     with ServerProcess(tmp_path, shipped=(MODEL,)) as server:
-        async with tapehead.aio.connect(server.grpc) as client:
+        async with tapehead.aio.connect(server.grpc, reconnect_timeout=START_SECONDS) as client:
             results = []
             async with client.session(MODEL, window=12) as session:
                 async for result in session.stream(chunks, chunked=True):
@@ -120,7 +120,10 @@ async def _steps(client: tapehead.aio.Client, rows: np.ndarray):  # type: ignore
 
 async def test_a_drained_server_answers_what_it_read_and_the_client_goes_on_with_the_next(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, shipped=(MODEL,)) as server:
-        async with tapehead.aio.connect(server.grpc) as client, client.session(MODEL) as session:
+        async with (
+            tapehead.aio.connect(server.grpc, reconnect_timeout=START_SECONDS) as client,
+            client.session(MODEL) as session,
+        ):
             rows = sequence(1)
             first = [await session.step(row) for row in rows[:10]]
             assert server.terminate() == 0
@@ -133,7 +136,7 @@ async def test_a_drained_server_answers_what_it_read_and_the_client_goes_on_with
 
 async def test_a_story_survives_a_kill(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, shipped=(MODEL, "babi-qa")) as server:
-        async with tapehead.aio.connect(server.grpc) as client:
+        async with tapehead.aio.connect(server.grpc, reconnect_timeout=START_SECONDS) as client:
             story = await client.conversation("babi-qa", "mine")
             await story.tell("Mary moved to the bathroom.", "John went to the hallway.")
             server.kill()
@@ -157,7 +160,7 @@ async def test_a_second_server_on_the_same_store_says_who_holds_it(tmp_path: Pat
 async def test_forks_and_rewinds_survive_a_kill_and_give_the_bits_they_would_have_given(tmp_path: Path) -> None:
     rows = sequence(5)
     with ServerProcess(tmp_path, shipped=(MODEL,)) as server:
-        async with tapehead.aio.connect(server.grpc) as client:
+        async with tapehead.aio.connect(server.grpc, reconnect_timeout=START_SECONDS) as client:
             async with client.session(MODEL, "whole", outputs=("y", "tape"), keep_every=10) as session:
                 whole = [await session.step(row) for row in rows]
             fork = await client.sessions.fork("whole", step=20, new_session_id="fork")

@@ -12,7 +12,7 @@ import pytest
 
 import tapehead
 from tapehead.v1.manifest_pb2 import Entry
-from tests.end_to_end.server_process import ServerProcess
+from tests.end_to_end.server_process import START_SECONDS, ServerProcess
 
 pytestmark = pytest.mark.end_to_end
 
@@ -79,7 +79,7 @@ async def test_sentences_are_translated_word_by_word_together_as_alone(tmp_path:
 async def test_a_sentence_goes_on_where_a_kill_stopped_it(tmp_path: Path, models: Path) -> None:
     sentence = next(iter(SENTENCES))
     with ServerProcess(tmp_path, "--models", str(models)) as server:
-        async with tapehead.aio.connect(server.grpc) as client:
+        async with tapehead.aio.connect(server.grpc, reconnect_timeout=START_SECONDS) as client:
             quiet = await write(client, sentence)
             three, restarted = asyncio.Event(), asyncio.Event()
             writing = asyncio.create_task(write(client, sentence, (three, restarted)))

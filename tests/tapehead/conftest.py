@@ -21,7 +21,7 @@ async def server() -> AsyncIterator[FakeServer]:
 
 @pytest.fixture
 async def client(server: FakeServer) -> AsyncIterator[aio.Client]:
-    async with aio.connect(server.address, connect_timeout=5, reconnect_timeout=5) as made:
+    async with aio.connect(server.address, connect_timeout=30, reconnect_timeout=30) as made:
         yield made
 
 
@@ -49,5 +49,5 @@ def threaded_server() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def blocking_client(threaded_server: FakeServer) -> Iterator[tapehead.Client]:
-    with tapehead.connect(threaded_server.address, connect_timeout=5, reconnect_timeout=5) as made:
+    with tapehead.connect(threaded_server.address, connect_timeout=30, reconnect_timeout=30) as made:
         yield made

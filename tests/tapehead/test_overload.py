@@ -178,7 +178,7 @@ class TestSessions:
     async def test_an_overload_that_never_ends_is_raised_after_what_came_before(self, server: FakeServer):
         server.scripts.append(Script(overload={3: FOR_EVER}))
         async with (
-            aio.connect(server.address, reconnect_timeout=0.2) as client,
+            aio.connect(server.address, reconnect_timeout=1.0) as client,
             client.session("adder", "s") as session,
         ):
             outputs: list[np.ndarray] = []
@@ -193,8 +193,9 @@ class TestSessions:
             assert server.received.count(3) > sent_count + 1 > 2, "a later attempt is waited for as the first was"
 
     async def test_patience_begins_anew_with_every_answer(self, server: FakeServer):
-        server.scripts.append(Script(overload=dict.fromkeys(range(1, 21), 1)))  # a wait of 50 ms or more for each step
-        async with aio.connect(server.address, reconnect_timeout=0.3) as client, client.session("adder") as session:
+        """Twenty waits of 50 ms or more, which are longer together than it lasts."""
+        server.scripts.append(Script(overload=dict.fromkeys(range(1, 21), 1)))
+        async with aio.connect(server.address, reconnect_timeout=0.9) as client, client.session("adder") as session:
             np.testing.assert_array_equal(await collect(session), SUMS)
 
     async def test_a_step_that_was_given_up_can_be_taken_later(self, server: FakeServer):
@@ -262,7 +263,7 @@ async def test_sessions_that_outnumber_the_places_of_a_real_server_all_finish(tm
     rows = np.zeros((12, 9), np.float32)
     rows[:, :8] = np.random.default_rng(3).integers(0, 2, (12, 8))
 
-    with ServerProcess(tmp_path, "--max-waiting-steps", "3", store="memory:") as server:
+    with ServerProcess(tmp_path, "--max-waiting-steps", "3", store="memory:", shipped=("ntm-copy",)) as server:
         async with aio.connect(server.grpc) as client:
 
             async def streamed() -> list[np.ndarray]:
