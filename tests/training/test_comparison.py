@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def exported(results: Path) -> Path:
+    return export(results / "machine-seed1", results / "models", 1, note="First.")
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    """The bundle of the first machine, to be changed."""
+    return shutil.copytree(exported, tmp_path.joinpath(*exported.parts[-2:]))
+
+
 def test_results_are_grouped_and_found_by_task(results: Path) -> None:
     found = load_results(results / "files")
     config = tiny_config(results).table()
@@ -74,8 +86,7 @@ def test_pictures_are_small_and_those_that_results_allow(results: Path) -> None:
         assert Image.open(io.BytesIO(data)).size[0] > 300
 
 
-def test_a_card_is_written_again_without_touching_the_graph(results: Path, tmp_path: Path) -> None:
-    bundle = export(results / "machine-seed1", tmp_path, 1, note="First.")
+def test_a_card_is_written_again_without_touching_the_graph(results: Path, bundle: Path) -> None:
     before = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in bundle.iterdir()}
 
     refresh(bundle, note="Second.", folder=results / "files")
@@ -92,8 +103,7 @@ def test_a_card_is_written_again_without_touching_the_graph(results: Path, tmp_p
     assert json.loads((bundle / KEPT).read_text())["note"] == "Second."
 
 
-def test_a_bundle_that_has_kept_no_results_asks_for_them(results: Path, tmp_path: Path) -> None:
-    bundle = export(results / "machine-seed1", tmp_path, 1)
+def test_a_bundle_that_has_kept_no_results_asks_for_them(results: Path, bundle: Path) -> None:
     manifest = read_manifest(bundle)
     manifest.files.remove(next(file for file in manifest.files if file.path == KEPT))
     write_manifest(bundle, manifest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,15 +73,6 @@ MACHINES: dict[str, Callable[[], Machine]] = {
 def machine(request: pytest.FixtureRequest) -> Machine:
     torch.manual_seed(3)
     return MACHINES[request.param]().eval()
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads wait for each other longer than such small tensors take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def randn(*shape: int, seed: int = 1) -> torch.Tensor:
