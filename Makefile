@@ -13,6 +13,14 @@ PROTOS := $(wildcard proto/tapehead/v1/*.proto)
 # Package `inference` is read at run time into a pool of its own: descriptors for Python, types for the checker.
 OIP    := service/api/inference
 
+# Tests wait for processes, disks and clocks, and a second worker computes meanwhile; more were not tried. They stand here
+# and not in pyproject.toml, so that `python -m pytest tests/one.py` and its debugger are one process.
+WORKERS ?= $(shell test "$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -ge 2 && echo 2 || echo 1)
+# The tests start hundreds of Pythons. Where bytecode is forbidden, each would compile all that it imports again; in the
+# environment it is in nobody's way.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: export PYTHONPYCACHEPREFIX := $(abspath $(VENV))/bytecode
+
 # onnxruntime reports to its vendor unless this is set when it is loaded; the service and training set it themselves too.
 export ORT_DISABLE_TELEMETRY := 1
 
@@ -33,9 +41,9 @@ serve: $(STAMPS)/service ## Install what the service needs and serve the shipped
 demo: $(STAMPS)/service ## Ask, stream, kill the server in mid-sequence, go on: half a minute, starts its own servers
 	@exec $(BIN)/python examples/demo.py $(ARGS)
 
-test: tools $(STAMPS)/test lint ## Install what the tests need and run every check (ARGS go to pytest)
+test: tools $(STAMPS)/test lint ## Install what the tests need and run every check (ARGS go to pytest, WORKERS=N at once)
 	@$(call announce,pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 	@printf '\nmake test: all checks and all tests passed.\n'
 
 # For developers

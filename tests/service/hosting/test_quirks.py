@@ -41,7 +41,9 @@ def test_its_rows_run_together(tmp_path: Path, writer: Callable[[Path], Path]):
 
 
 @pytest.mark.parametrize(
-    ("writer", "reason"), [(write_growing, "its state grows"), (write_unbatched, "no batch axis")], ids=str
+    ("writer", "reason"),
+    [(write_growing, "its state grows"), (write_unbatched, "no batch axis")],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_its_rows_run_alone_for_a_reason(tmp_path: Path, writer: Callable[[Path], Path], reason: str):
     model = load_model(writer(tmp_path), max_batch=8)
