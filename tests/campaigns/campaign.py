@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import json
 import pickle
@@ -94,8 +95,9 @@ def reference_model() -> Model:
 
 @cache
 def chosen_models() -> Path:
-    """A folder with the two models that a campaign steps."""
+    """A folder with the two models that a campaign steps; it goes with this process."""
     folder = Path(tempfile.mkdtemp(prefix="tapehead-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in (MODEL, stories.MODEL):
         shutil.copytree(MODELS / name, folder / name)
     return folder
