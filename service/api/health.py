@@ -46,17 +46,18 @@ class Health:
         return health_pb2.HealthCheckResponse(status=status)
 
     async def watch(self, request: health_pb2.HealthCheckRequest, call: Call) -> None:
-        """Tells of every change; ends once it has told that the server drains, so that nobody holds up the end."""
+        """Tells of every change, and ends once it has told that the server drains: the drain waits for that."""
         told = None
-        while True:
-            changed = self._changed
-            status = self._status(request.service)
-            if status != told:
-                await call.write(health_pb2.HealthCheckResponse(status=status))
-                told = status
-            if self._drain.has_begun:
-                raise Draining
-            await self._change(changed)
+        with self._drain.waited_for():
+            while True:
+                changed = self._changed
+                status = self._status(request.service)
+                if status != told:
+                    await call.write(health_pb2.HealthCheckResponse(status=status))
+                    told = status
+                if self._drain.has_begun:
+                    raise Draining
+                await self._change(changed)
 
     def _status(self, name: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if name not in self._names:

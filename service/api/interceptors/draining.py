@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from ...errors import Draining
@@ -39,20 +40,26 @@ class Drain:
             await asyncio.wait_for(self._idle.wait(), seconds)
         return self._calls
 
+    @contextlib.contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """What runs inside is a call whose end the drain waits for."""
+        self._calls += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if self._calls == 0:
+                self._idle.set()
+
     def intercept(self, method: Method, handler: Handler) -> Handler:
         if method.service.startswith("grpc."):
-            return handler  # health and reflection answer to the end, and hold nothing up
+            return handler  # health and reflection answer to the end
 
         async def admitted(request: Any, call: Call) -> Any:
             if self.has_begun:
                 raise Draining
-            self._calls += 1
-            self._idle.clear()
-            try:
+            with self.waited_for():
                 return await handler(request, call)
-            finally:
-                self._calls -= 1
-                if self._calls == 0:
-                    self._idle.set()
 
         return admitted

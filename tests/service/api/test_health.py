@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import grpc.aio
 import pytest
@@ -9,6 +11,9 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from service.api.edge import OWN_SERVICES
+from service.api.health import Health
+from service.api.interceptors.draining import Drain
+from service.errors import Draining
 from tests.service.api.conftest import Served, info_of
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -51,6 +56,41 @@ async def test_a_watcher_hears_of_the_drain_and_does_not_hold_it_up(served: Serv
 
     assert (first.status, second.status) == (SERVING, NOT_SERVING)
     assert info_of(caught.value).reason == "DRAINING"
+
+
+class SlowReader:
+    """A watcher's call that takes a message only when it is let."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+
+    async def write(self, message: health_pb2.HealthCheckResponse) -> None:
+        await self.reads.wait()
+        self.told.append(message.status)
+
+
+async def test_the_drain_waits_until_watchers_were_told() -> None:
+    """Connections are closed after it, and what a watcher was not told by then is lost."""
+    drain, reader = Drain(), SlowReader()
+    watching = asyncio.ensure_future(Health([], drain).watch(ask(""), reader))
+    await turns(10)
+    reader.reads.clear()
+    drain.begin(60.0)
+    left_before = await drain.wait_idle(0.01)
+    reader.reads.set()
+    left_after = await drain.wait_idle(60.0)
+
+    assert (left_before, left_after, reader.told) == (1, 0, [SERVING, NOT_SERVING])
+    with pytest.raises(Draining):
+        await watching
+
+
+async def turns(count: int) -> None:
+    """Lets the event loop go round so often."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def test_watchers_hear_of_a_model_that_comes_and_goes(served: Served) -> None:
