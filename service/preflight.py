@@ -19,7 +19,6 @@ from .sessions.owners import InvalidTokens, read_tokens
 from .settings import Settings, split_address
 from .store.base import Durability
 from .store.lmdb import RESERVE
-from .store.redis import durability_at
 from .store.redis_url import location_of
 from .store.volume import Hold, durability_of, file_system_of, free_bytes, require_durability
 
@@ -79,6 +78,8 @@ def check_durability(settings: Settings) -> Finding:
 
 
 def _check_redis(settings: Settings, url: str) -> Finding:
+    from .store.redis import durability_at  # takes long to import, and not everyone has a Redis
+
     try:
         level = durability_at(
             url, settings.asked_durability, settings.asserted_durability, settings.redis_reply_seconds

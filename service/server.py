@@ -45,7 +45,6 @@ from .shelving import NothingToServe, load_all, make_shelf, tell_health, tell_me
 from .store.base import Store
 from .store.lmdb import LmdbStore
 from .store.memory import MemoryStore
-from .store.redis import RedisStore
 from .store.volume import durability_of
 from .telemetry.http import MetricsServer
 from .telemetry.loop_lag import watch_loop
@@ -299,6 +298,8 @@ class Server:
 async def _open_store(settings: Settings, clock: Clock) -> Store:
     folder = settings.store_folder
     if url := settings.store_url:
+        from .store.redis import RedisStore  # only now: whoever has no Redis need not wait until its client is imported
+
         asked, asserted = settings.asked_durability, settings.asserted_durability
         return await RedisStore.at(url, asked, asserted, settings.redis_reply_seconds)
     if folder is None:

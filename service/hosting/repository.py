@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from tapehead.bundle import (
 from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, ModelKind, NonFinite, StateTensor
 
 from ..errors import ModelNotFound
-from .calibration import measure_runs
+from .calibration import run_seconds
 from .fingerprint import compute_fingerprint
 from .model import Arrays, EntrySpec, Kind, Model, TensorSpec, chunk_key
 from .padding import padded
@@ -64,11 +66,16 @@ class Repository:
         `broken` with the reason and stops none of the others. Takes up to a few seconds a model, much less where
         `cache_folder` remembers the self-check of this fingerprint.
         """
+        bundles = [*(find_bundles(folder) if folder else ()), *also]
+        with ThreadPoolExecutor(
+            os.cpu_count()
+        ) as pool:  # most of it is onnxruntime's work, beside which others may run
+            opened = [pool.submit(_open_bundle, bundle) for bundle in bundles]
         models, broken = [], {}
-        for bundle in [*(find_bundles(folder) if folder else ()), *also]:
+        for bundle, opening in zip(bundles, opened, strict=True):
             name = f"{bundle.parent.name}/{bundle.name}"
-            try:
-                models.append(load_model(bundle, max_batch=max_batch, cache_folder=cache_folder))
+            try:  # one after the other from here on: what is measured is measured alone
+                models.append(_checked(*opening.result(), max_batch, cache_folder))
             except BundleError as error:
                 broken[name] = str(error)
             except Exception as error:  # a strange bundle must not keep the good ones from being served
@@ -130,6 +137,11 @@ def find_bundles(folder: Path) -> list[Path]:
 
 def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder: Path | None = None) -> Model:
     """Loads one bundle: hashes, graph rules, graphs, probes, self-check, calibration. Raises BundleError."""
+    return _checked(*_open_bundle(folder), max_batch, cache_folder)
+
+
+def _open_bundle(folder: Path) -> tuple[Model, Runner]:
+    """Hashes, graph rules, graphs and probes of one bundle."""
     manifest = with_both_entries(read_manifest(folder))
     if (folder.parent.name, folder.name) != (manifest.model_id, str(manifest.version)):
         raise BundleError(
@@ -139,12 +151,17 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
     runner = Runner.load(folder, manifest)
     model = _unchecked(manifest, runner, initial_state(folder, manifest))
     _replay(model)
+    return model, runner
+
+
+def _checked(model: Model, runner: Runner, max_batch: int, cache_folder: Path | None) -> Model:
+    """Self-check and calibration, or what is remembered of them."""
     verdict = check_batches(model, max_batch, cache_folder, obstacle=runner.batch_obstacle)
     stepping = verdict.entries.keys() & {"step", "tell"} or verdict.entries.keys()
     model = dataclasses.replace(
         model,
         runner=padded(runner, verdict.multiples),
-        fingerprint=compute_fingerprint(manifest, verdict.multiples),
+        fingerprint=compute_fingerprint(model.manifest, verdict.multiples),
         batch_invariant=not any(verdict.entries[name].reason for name in stepping),
         batch_reason=verdict.reason,
         max_batch=min(verdict.entries[name].max_batch for name in stepping),
@@ -156,7 +173,8 @@ def load_model(folder: Path, *, max_batch: int = DEFAULT_MAX_BATCH, cache_folder
         _log.log(level, "model %s/%d runs one row at a time: %s", model.model_id, model.version, verdict.reason)
     if verdict.chunk_reason:
         _log.info("model %s/%d runs chunks step by step: %s", model.model_id, model.version, verdict.chunk_reason)
-    return _cut_chunks(dataclasses.replace(model, run_seconds=measure_runs(model)))
+    times = cache_folder / f"{model.fingerprint}-{max_batch}.times.json" if cache_folder else None
+    return _cut_chunks(dataclasses.replace(model, run_seconds=run_seconds(model, times)))
 
 
 def _cut_chunks(model: Model) -> Model:

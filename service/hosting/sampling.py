@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from tapehead.bundle import CHUNK, to_array
@@ -20,8 +22,11 @@ class Sampler:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._random = np.random.default_rng(20)
-        self._seen = _probed_values(model)
         self._constants = _probed_constants(model)
+
+    @cached_property
+    def _seen(self) -> dict[tuple[str, str], np.ndarray]:
+        return _probed_values(self._model)
 
     def lengths(self, entry: EntrySpec) -> tuple[int, ...]:
         """Returns the lengths to try for the entry's axes of any length; (1,) if it has none."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from .cache import recall, remember
 from .model import chunk_key
 
 _RULES = 3  # counts up when the self-check tries more, so that cached verdicts of less are not believed
@@ -56,7 +54,7 @@ class Verdict:
 def read_verdict(place: Path) -> Verdict | None:
     """Returns a verdict found before; None if there is none to be believed."""
     try:
-        found = json.loads(place.read_text(encoding="utf-8"))
+        found = recall(place)
         if found["rules"] != _RULES:
             return None
         return Verdict(
@@ -64,17 +62,10 @@ def read_verdict(place: Path) -> Verdict | None:
             {int(steps): rows for steps, rows in found["chunks"].items()},
             found["chunk_reason"],
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None  # not there, or not ours: check again
 
 
 def write_verdict(place: Path, verdict: Verdict) -> None:
     """Keeps a verdict for the next start, if it can be kept."""
-    draft = place.with_suffix(f".{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"rules": _RULES, **asdict(verdict)}), encoding="utf-8")
-        draft.replace(place)
-    except OSError:  # a cache that cannot be written costs time at the next start, nothing else
-        with suppress(OSError):
-            draft.unlink()
+    remember(place, {"rules": _RULES, **asdict(verdict)})

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_a_bundle_that_surprises_the_loader_stops_none_of_the_others(tmp_path: P
     """Our own bugs included: the reason for people has no traceback, the log has."""
     write_accumulator(tmp_path)
     write_two_states(tmp_path)
-    monkeypatch.setattr("service.hosting.repository.measure_runs", _fails_for_two_states)
+    monkeypatch.setattr("service.hosting.repository.run_seconds", _fails_for_two_states)
 
     models = Repository.load(tmp_path, max_batch=2)
 
@@ -71,7 +72,7 @@ def test_a_bundle_that_surprises_the_loader_stops_none_of_the_others(tmp_path: P
     assert "two-states/1 cannot be loaded" in caplog.text
 
 
-def _fails_for_two_states(model: Model) -> dict[str, tuple[tuple[int, float], ...]]:
+def _fails_for_two_states(model: Model, _place: Path | None) -> dict[str, tuple[tuple[int, float], ...]]:
     if model.model_id == "two-states":
         raise ZeroDivisionError
     return {}
@@ -159,7 +160,7 @@ def test_a_question_that_must_run_alone_holds_no_step_back(tmp_path: Path):
     models, cache = tmp_path / "models", tmp_path / "cache"
     write_tiny_qa(models)
     Repository.load(models, max_batch=8, cache_folder=cache)
-    (place,) = cache.iterdir()
+    place = verdict_in(cache)
     content = json.loads(place.read_text())
     content["entries"]["ask"] |= {"max_batch": 1, "reason": "planted"}
     place.write_text(json.dumps(content))
@@ -176,13 +177,59 @@ def test_a_second_load_remembers_the_self_check(tmp_path: Path):
     write_accumulator(models)
     first = Repository.load(models, max_batch=8, cache_folder=cache).get("accumulator")
 
-    (verdict,) = cache.iterdir()
+    verdict = verdict_in(cache)
     content = json.loads(verdict.read_text())
     content["entries"]["step"]["max_batch"] = 2
     verdict.write_text(json.dumps(content))
     second = Repository.load(models, max_batch=8, cache_folder=cache).get("accumulator")
 
     assert (first.max_batch, second.max_batch) == (8, 2)
+
+
+def verdict_in(cache: Path) -> Path:
+    (place,) = (place for place in cache.iterdir() if not place.name.endswith(".times.json"))
+    return place
+
+
+def remembered_times(tmp_path: Path, change: Callable[[float], float]) -> tuple[dict, dict]:
+    """The times of a load after `change` was done to all that the load before it has remembered, and those."""
+    models, cache = tmp_path / "models", tmp_path / "cache"
+    write_summing(models)
+    Repository.load(models, max_batch=8, cache_folder=cache)
+    (place,) = cache.glob("*.times.json")
+    told = {
+        key: tuple((rows, change(took)) for rows, took in points)
+        for key, points in json.loads(place.read_text()).items()
+    }
+    place.write_text(json.dumps(told))
+    return told, dict(Repository.load(models, max_batch=8, cache_folder=cache).models()[0].run_seconds)
+
+
+def test_a_second_load_remembers_how_long_runs_take(tmp_path: Path):
+    told, got = remembered_times(tmp_path, lambda took: took * 1.001)
+
+    assert got == told
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+def test_a_machine_of_another_speed_is_measured_again(tmp_path: Path, factor: float):
+    told, got = remembered_times(tmp_path, lambda took: took * factor)
+
+    assert got.keys() == told.keys()
+    assert all(got[key] != told[key] for key in told)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"step": 3}', '{"step": [[1, -1.0]]}', '{"step": [["a", "b"]]}'])
+def test_strange_times_are_not_believed(tmp_path: Path, content: str):
+    models, cache = tmp_path / "models", tmp_path / "cache"
+    write_accumulator(models)
+    Repository.load(models, max_batch=8, cache_folder=cache)
+    (place,) = cache.glob("*.times.json")
+    place.write_text(content)
+
+    model = Repository.load(models, max_batch=8, cache_folder=cache).get("accumulator")
+
+    assert [rows for rows, _ in model.run_seconds["step"]] == [1, 8]
 
 
 def test_a_run_of_several_steps_is_cut_to_its_time(tmp_path: Path):
