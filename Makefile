@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 # What is installed is remembered inside the virtual environment, so that the memory goes when the environment goes.
 STAMPS := $(VENV)/stamps
 PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile
+# What the service imports is compiled once, here, and not by its first start (or by every one, where nothing may be written).
+COMPILE := PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import service.process, service.store.redis'
 # The pin stands in pyproject.toml alone; this reads it.
 TORCH  := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 PROTOS := $(wildcard proto/tapehead/v1/*.proto)
@@ -108,6 +110,7 @@ $(STAMPS):
 $(STAMPS)/service: pyproject.toml | $(STAMPS)
 	@echo "Installing the service into $(VENV) (once) ..."
 	@$(PIP) --editable '.[service,tools]'
+	@$(COMPILE)
 	@touch $@
 
 # torch first and by its pin: whatever else is installed then finds it there and looks for no other build of it.
@@ -115,6 +118,7 @@ $(STAMPS)/test: pyproject.toml | $(STAMPS)
 	@echo "Installing everything that the tests need into $(VENV) (once; PyTorch is large) ..."
 	@$(PIP) '$(TORCH)'
 	@$(PIP) --editable '.[test]'
+	@$(COMPILE)
 	@touch $@ $(STAMPS)/service
 
 # Programs that the tests start, each in the Debian package of (nearly) its name. Nothing is skipped for want of them: the

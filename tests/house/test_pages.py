@@ -55,3 +55,33 @@ def test_every_test_named_as_the_guard_of_a_promise_exists() -> None:
 
     assert page.count("*Guards.*") == 8
     assert not missing
+
+
+def test_what_users_are_told_is_as_of_now() -> None:
+    """A limit that is told as one of today is forgotten on the day it falls."""
+    limits = (ROOT / "README.md").read_text().partition("## Honest limits")[2].partition("\n## ")[0]
+    security = (ROOT / "SECURITY.md").read_text()
+
+    assert "CPU" in limits
+    assert not re.findall(r"\b(?:yet|at the moment|currently|for now|so far)\b", limits + security, re.I)
+
+
+def test_the_limits_deny_nothing_that_the_contract_has() -> None:
+    limits = (ROOT / "README.md").read_text().partition("## Honest limits")[2].partition("\n## ")[0].lower()
+    contract = "".join(path.read_text() for path in (ROOT / "proto" / "tapehead" / "v1").glob("*.proto"))
+    able = {
+        verb.lower() for verb in re.findall(r"rpc (Export|Import|Fork|Rewind|Load|Unload|Read|List|Delete)", contract)
+    }
+
+    assert len(able) == 9
+    for verb in able:
+        assert not re.search(rf"\b(?:cannot|not|no)\b[^.;,]*\b{verb}", limits), verb
+
+
+def test_the_limits_deny_no_setting_of_security() -> None:
+    """Tokens, certificates and TLS are settings; a page that says there are none was forgotten."""
+    settings = (ROOT / "service" / "settings.py").read_text()
+    pages = "".join((ROOT / name).read_text() for name in ("README.md", "SECURITY.md"))
+
+    assert all(f"    {name}:" in settings for name in ("tokens", "tls_certificate", "tls_client_ca"))
+    assert not re.search(r"\bno (?:authentication|encryption|tokens|TLS)\b", pages, re.I)
