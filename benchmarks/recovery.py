@@ -1,12 +1,13 @@
 """What a kill, a takeover and many resting sessions cost: milliseconds, of the default server with a store on disk.
 
-    python -m benchmarks.recovery [--sessions 1000] [--parked 100000] [--path FOLDER]
+    python -m benchmarks.recovery [start kill takeover parked] [--sessions 1000] [--parked 100000] [--path FOLDER]
 
-1. So many streams are open and stepping; the server is killed by kill -9 and started again; every client opens its
-   session again at once. Counted from the moment at which the server is reachable to each one's first new output.
-2. Another client opens a session that a first one is stepping: until its `opened` has come.
-3. So many sessions rest in the store: one of them is opened, four at a time, and the server's own memory is compared
-   with what it was before. The sessions are written straight into the store, as the server would write them.
+`start`: seconds until a server with the shipped bundles serves, started by kill -9 of the one before. `kill`: so many
+streams are open and stepping; the server is killed by kill -9 and started again; every client opens its session again
+at once. Counted from the moment at which the server is reachable to each one's first new output. `takeover`: another
+client opens a session that a first one is stepping: until its `opened` has come. `parked`: so many sessions rest in the
+store; one of them is opened, four at a time, and the server's own memory is compared with what it was before. The
+sessions are written straight into the store, as the server would write them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ import numpy as np
 import psutil
 import uvloop
 
-from service.hosting.repository import Repository
+from service.hosting.repository import load_model
 from service.sessions.live import first_state
+from service.shelving import cache_folder
 from service.store.base import Birth, Durability, Key
 from service.store.lmdb import LmdbStore
 from tapehead.v1 import session_service_pb2 as pb
@@ -42,6 +44,7 @@ from .streams import METHOD, OPTIONS
 MODEL = "ntm-copy"
 OWNER = ""  # of callers who are not asked who they are
 START_SECONDS = 60.0
+PARTS = ("start", "kill", "takeover", "parked")
 
 
 class Server:
@@ -173,7 +176,7 @@ async def measure_parked(server: Server, parked: int, opens: int = 2000) -> None
 
 async def park(folder: Path, parked: int) -> None:
     """Writes resting sessions into a store."""
-    model = Repository.load(Path("models"), max_batch=128).get(MODEL)
+    model = load_model(Path("models") / MODEL / "1", cache_folder=cache_folder())
     state = first_state(model)
     store = LmdbStore.at(folder, Durability.PROCESS)
     for first in range(0, parked, 500):
@@ -196,25 +199,41 @@ def _show(seconds: list[float]) -> str:
     return f"p50 {median(in_order) * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, most {in_order[-1] * 1e3:.1f} ms"
 
 
+def measure_start(server: Server, count: int = 5) -> None:
+    seconds = []
+    for _ in range(count):
+        server.kill()
+        seconds.append(server.start())
+    print(f"start: {_show(seconds)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--sessions", type=int, default=1000, help="open when the server is killed")
     parser.add_argument("--parked", type=int, default=100_000, help="sessions that rest in the store")
     parser.add_argument("--path", type=Path, help="folder on the volume to measure; a temporary one by default")
     arguments = parser.parse_args()
+    parts = arguments.parts or PARTS
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"expected parts among {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(dir=arguments.path) as name:
         folder = Path(name)
-        if arguments.parked:
+        if "parked" in parts:
             began = time.perf_counter()
             uvloop.run(park(folder / "store", arguments.parked))
-            print(f"wrote {arguments.parked} sessions in {time.perf_counter() - began:.0f} s")
+            print(f"wrote {arguments.parked} sessions in {time.perf_counter() - began:.0f} s", flush=True)
         server = Server(folder)
-        print(f"start with {arguments.parked} sessions in the store: {server.start():.2f} s")
+        print(f"first start: {server.start():.2f} s", flush=True)
         try:
-            if arguments.parked:
+            if "parked" in parts:
                 uvloop.run(measure_parked(server, arguments.parked))
-            uvloop.run(measure_takeover(server))
-            uvloop.run(measure_kill(server, arguments.sessions))
+            if "takeover" in parts:
+                uvloop.run(measure_takeover(server))
+            if "kill" in parts:
+                uvloop.run(measure_kill(server, arguments.sessions))
+            if "start" in parts:
+                measure_start(server)
         finally:
             psutil.Process(server.process.pid).kill()
             server.process.wait()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from tapehead.resume import Message
 from tapehead.resume_token import ResumeToken
@@ -57,9 +58,10 @@ class ResumeFile:
         self._write_to_disk("INSERT OR REPLACE INTO token VALUES (1, ?, ?, ?, ?)", *values)
 
     def add(self, message: Message) -> None:
-        """An input is about to be sent."""
+        """An input is about to be sent. Like every change, it raises OSError where it cannot be written."""
         row = (message.step, message.request().SerializeToString(), message.input_hash)
-        self._database.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?)", row)
+        with self._changing() as run:
+            run("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?)", row)
 
     def take_back(self, step: int) -> None:
         """The inputs from this step on failed, and their numbers are free again."""
@@ -67,10 +69,9 @@ class ResumeFile:
 
     def settle(self, step: int) -> None:
         """The application has the answers up to this step."""
-        self._database.execute("BEGIN")
-        self._database.execute("UPDATE token SET last_received_step = ?", (step,))
-        self._database.execute("DELETE FROM inputs WHERE step <= ?", (step,))
-        self._database.execute("COMMIT")
+        with self._changing() as run:
+            run("UPDATE token SET last_received_step = ?", (step,))
+            run("DELETE FROM inputs WHERE step <= ?", (step,))
 
     def sync(self) -> None:
         """Puts all that was written where it survives a loss of power."""
@@ -82,8 +83,22 @@ class ResumeFile:
     def _write_to_disk(self, statement: str, *values: str | int) -> None:
         """Writes and waits for the disk, for this and for everything before it."""
         self._database.execute("PRAGMA synchronous = FULL")
-        self._database.execute(statement, values)
+        with self._changing() as run:
+            run(statement, values)
         self._database.execute("PRAGMA synchronous = NORMAL")
+
+    @contextmanager
+    def _changing(self) -> Iterator[Callable[..., object]]:
+        """One change, whole or not at all."""
+        run = self._database.execute
+        try:
+            run("BEGIN IMMEDIATE")
+            yield run
+            run("COMMIT")
+        except sqlite3.Error as error:
+            if self._database.in_transaction:
+                run("ROLLBACK")
+            raise OSError(f"resume_file: {self._path} cannot be written: {error}") from error
 
     def _begin(self) -> None:
         run = self._database.execute

@@ -137,6 +137,8 @@ class StepStream:
     async def _keep_open(self) -> None:
         try:
             await self._reopen_until_final()
+        except OSError as error:  # what is not in the file must not be relied on
+            self._fail(SessionClosed(f"the stream of the session '{self.log.session_id}' is over: {error}"))
         finally:  # however it ends, nobody waits for ever
             self._fail(SessionClosed(f"the stream of the session '{self.log.session_id}' is over"))
 
@@ -244,9 +246,9 @@ class StepStream:
     def _settle(self) -> None:
         for outcome in self.log.take_outcomes():
             self._overloaded.reset()  # whatever it is, the line has moved
-            future = self._answers.pop(outcome.message)
             if outcome.error is not None and self._file is not None:
-                self._file.take_back(outcome.message.step)
+                self._file.take_back(outcome.message.step)  # if it cannot be, nothing goes on: see _keep_open
+            future = self._answers.pop(outcome.message)
             if future.done():  # the caller no longer waits for it
                 continue
             try:

@@ -29,13 +29,13 @@ from tapehead import aio
 
 async def main(server, file, results, rows):
     with open(results, "a") as out:
-        def note(result):
-            out.write(json.dumps([result.step, result.output.tolist()]) + "\\n")
+        def note(*results):
+            out.write(json.dumps([[result.step, result.output.tolist()] for result in results]) + "\\n")
             out.flush()
         async with aio.connect(server) as client:
             async with client.session("adder", "s", window=4, resume_file=file) as session:
-                for result in await session.missed():
-                    note(result)
+                if missed := await session.missed():
+                    note(*missed)
                 async for result in session.stream(rows[session.next_step - 1:]):
                     note(result)
                     await asyncio.sleep(0.005)
@@ -44,8 +44,9 @@ asyncio.run(main(*sys.argv[1:4], json.loads(sys.argv[4])))
 """
 
 
-def noted(results: Path) -> list[tuple[int, list[float]]]:
-    return [tuple(json.loads(line)) for line in results.read_text().splitlines()] if results.exists() else []
+def noted(results: Path) -> list[list[tuple[int, list[float]]]]:
+    """What the program was handed at once, each time."""
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
 
 
 async def test_a_program_killed_at_random_instants_loses_nothing_and_takes_nothing_twice(
@@ -68,12 +69,17 @@ async def test_a_program_killed_at_random_instants_loses_nothing_and_takes_nothi
     assert program.returncode == 0
 
     np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS)  # each input was taken once, in order
-    steps = [step for step, _ in noted(results)]
-    assert sorted(set(steps)) == list(range(1, 41))
-    assert all(after in (before, before + 1) for before, after in pairwise(steps))
-    assert len(steps) <= 40 + 4  # at most the last answer before each kill came again
-    for step, output in noted(results):
-        np.testing.assert_array_equal(output, SUMS[step - 1])
+    handed = noted(results)
+    assert sorted({step for answers in handed for step, _ in answers}) == list(range(1, 41))
+    again = 0  # at most what was handed over last before each kill came again
+    for before, after in pairwise(handed):
+        again += after[0][0] == before[0][0]
+        assert after[0][0] in (before[0][0], before[-1][0] + 1)
+    assert again <= 4
+    for answers in handed:
+        assert [step for step, _ in answers] == list(range(answers[0][0], answers[0][0] + len(answers)))
+        for step, output in answers:
+            np.testing.assert_array_equal(output, SUMS[step - 1])
 
 
 async def test_inputs_that_were_never_committed_are_sent_again(
@@ -239,6 +245,52 @@ async def test_a_step_that_fails_is_not_sent_again_later(
     np.testing.assert_array_equal(server.sessions["s"].inputs, ROWS[:2])
 
 
+async def test_a_full_disk_ends_no_session_and_forgets_no_input(
+    server: FakeServer, client: aio.Client, tmp_path: Path
+) -> None:
+    """An input that cannot be kept is not sent; the next one takes its number once there is room."""
+    rows = ROWS * 3
+    async with client.session("adder", "s", window=len(rows), resume_file=tmp_path / "f") as session:
+        allow_pages(session, 0)
+        server.hold.clear()
+        steps = [asyncio.ensure_future(session.step(row)) for row in rows]
+        await server.has_read.wait()
+        await until_raised(steps[-1])
+        server.hold.set()
+        answers = await asyncio.gather(*steps, return_exceptions=True)
+        taken = sum(isinstance(answer, aio.StepResult) for answer in answers)
+        refused = answers[taken:]
+
+        assert 0 < taken == session.next_step - 1 == server.sessions["s"].committed < len(rows)
+        assert all(isinstance(error, OSError) and "cannot be written" in str(error) for error in refused)
+        allow_pages(session, 1 << 20)
+        for row in rows[taken:]:
+            await session.step(row)
+
+    np.testing.assert_array_equal(server.sessions["s"].inputs, rows)
+    async with client.session("adder", "s", resume_file=tmp_path / "f") as session:
+        assert (await session.missed(), session.next_step) == ([], len(rows) + 1)
+
+
+async def test_a_failed_step_that_cannot_be_taken_out_of_the_file_leaves_nobody_waiting(
+    server: FakeServer, client: aio.Client, tmp_path: Path
+) -> None:
+    server.scripts.append(Script(fail={1: refusal(1)}))
+    session = client.session("adder", "s", resume_file=tmp_path / "f")
+    await session.__aenter__()
+    assert session._opening.file is not None
+
+    def full(step: int) -> None:
+        raise OSError("resume_file: cannot be written: full")
+
+    session._opening.file.take_back = full  # type: ignore[method-assign]
+    answers = await asyncio.wait_for(asyncio.gather(*map(session.step, ROWS[:3]), return_exceptions=True), 30)
+    await session.close()
+
+    assert [type(answer) for answer in answers] == [errors.SessionClosed] * 3
+    assert "cannot be written: full" in str(answers[0])
+
+
 async def test_what_became_of_the_session_meanwhile_is_told(
     server: FakeServer, client: aio.Client, tmp_path: Path
 ) -> None:
@@ -328,6 +380,18 @@ def test_blocking_programs_have_it_too(blocking_client: Client, tmp_path: Path) 
         assert session.next_step == 41
 
     np.testing.assert_array_equal(outputs, SUMS[1:])
+
+
+def allow_pages(session: aio.Session, pages: int) -> None:
+    """Lets the session's file have so many pages and no more, or as many as it has."""
+    file = session._opening.file
+    assert file is not None
+    file._database.execute(f"PRAGMA max_page_count = {max(1, pages)}")
+
+
+async def until_raised(step: asyncio.Future[aio.StepResult]) -> None:
+    await asyncio.wait([step])
+    assert step.exception() is not None
 
 
 def settled(session: aio.Session) -> int:
