@@ -58,6 +58,10 @@ def digest(outputs: Mapping[str, np.ndarray], row: int | None = None) -> bytes:
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).digest()
 
 
+def state_digest(state: Mapping[str, np.ndarray]) -> bytes:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(state[name]).tobytes() for name in sorted(state))).digest()
+
+
 class Reference:
     """The same steps run by onnxruntime alone: in this process, one after the other, without a server."""
 
@@ -65,6 +69,7 @@ class Reference:
         self._model = model
         self.answers: dict[History, dict[int, bytes]] = {}
         self.finals: dict[History, dict[str, np.ndarray]] = {}
+        self._digests: dict[History, dict[int, bytes]] = {}  # of the states after all steps
         self._wanted: dict[History, set[int]] = {history: set() for history in histories}
         self._states: dict[tuple[History, int], dict[str, np.ndarray]] = {}
         for history in histories:  # parents come before their forks
@@ -76,17 +81,26 @@ class Reference:
 
     def _play(self, history: History) -> None:
         state = self._state_of(history, history.origin)
-        answers = self.answers[history] = {}
+        answers, digests = self.answers[history], self._digests[history] = {}, {}
         for step, event in enumerate(history.events, history.origin + 1):
             if isinstance(event, Rewind):
                 state, outputs = self._state_of(history, event.to_step), {}
             else:
                 given, after = self._model.runner.run("step", {"x": event[np.newaxis]}, _batch(state), OUTPUTS)
                 state, outputs = _row(after), _row(given)
-            answers[step] = digest(outputs)
+            answers[step], digests[step] = digest(outputs), state_digest(state)
             if step in self._wanted[history]:
                 self._states[history, step] = state
         self.finals[history] = state
+
+    def digest_of(self, history: History, step: int) -> bytes:
+        """The digest of the state after a step, the one that it was forked at and those before included."""
+        if step == 0:
+            return state_digest(self._model.initial_state)
+        if step <= history.origin:
+            assert history.parent is not None
+            return self.digest_of(history.parent, step)
+        return self._digests[history].get(step, b"")
 
     def _state_of(self, history: History, step: int) -> dict[str, np.ndarray]:
         if step == 0:

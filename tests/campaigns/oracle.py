@@ -9,9 +9,9 @@ from service.hosting.model import Model
 from tapehead import errors
 from tapehead.aio import Client
 
-from .history import OUTPUTS, History, Reference
+from .history import OUTPUTS, History, Reference, state_digest
 from .stories import bits
-from .workload import ABANDONED, WINDOW, copy_rows
+from .workload import ABANDONED, KEEP_EVERY, KEEP_MOST, WINDOW, copy_rows
 
 CONTROL_STEPS = 5
 
@@ -38,9 +38,22 @@ async def _judge_stored(client: Client, history: History, reference: Reference) 
         token = tapehead.ResumeToken(history.session_id, history.incarnation, info.oldest_kept_answer - 1, "")
         async with client.session(resume=token) as session:
             kept = await session.missed()
+        states = {
+            step: await client.sessions.read_state(history.session_id, step=step, incarnation=history.incarnation)
+            for step in info.kept_steps
+        }
     except errors.TapeheadError as error:
         return [f"{history}: at the end {type(error).__name__}: {error}"]
     violations = []
+    wrong = [
+        step for step, found in states.items() if state_digest(found.tensors) != reference.digest_of(history, step)
+    ]
+    if wrong:
+        violations.append(f"{history}: other states are kept of the steps {wrong}")
+    own = [step for step in info.kept_steps if history.origin < step < history.last_step]
+    due = history.last_step // KEEP_EVERY - history.origin // KEEP_EVERY  # a chunk passes two at most
+    if len(own) > KEEP_MOST or (due > 2 and not own) or {0, history.last_step} - set(info.kept_steps):
+        violations.append(f"{history}: keeps {info.kept_steps} of {history.origin} to {history.last_step}")
     if info.committed_step != history.last_step:
         violations.append(f"{history}: committed {info.committed_step} steps, not {history.last_step}")
     if bits(state) != {name: array.tobytes() for name, array in reference.finals[history].items()}:

@@ -21,6 +21,8 @@ from service.sessions.session import Span
 from service.store import redis_link
 from service.store.base import Applied, Commit, Damaged, Head, Lost
 from service.store.lmdb import LmdbStore
+from service.store.lmdb_bodies import Bodies
+from service.store.rows import HeadRow
 
 SOON = 0.02  # seconds, for an answer to leave
 
@@ -109,6 +111,19 @@ def answer_from_memory_after_lost() -> None:
     Committer._lost = answered  # type: ignore[method-assign]
 
 
+def stale_kept_state() -> None:
+    """What is kept to go back to is the state before the step under whose number it lies."""
+    append = Bodies.append
+
+    def stale(self: Bodies, txn: Any, answers: Any, row: HeadRow, commit: Commit) -> None:
+        before = self.state(txn, b"", row)
+        append(self, txn, answers, row, commit)
+        if commit.keep:
+            self._keep(txn, row, commit.answer.last_step, before)
+
+    Bodies.append = stale  # type: ignore[method-assign]
+
+
 def _rewrite_scripts(old: str, new: str) -> None:
     begin = redis_link.Script.__init__
 
@@ -132,6 +147,7 @@ PLANTS: dict[str, Callable[[], Any]] = {
         resent_commit,
         copy_kept_after_unknown,
         answer_from_memory_after_lost,
+        stale_kept_state,
     )
 }
 

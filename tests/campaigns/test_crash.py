@@ -13,7 +13,7 @@ from tests.campaigns.plants import PLANTS
 
 pytestmark = pytest.mark.end_to_end
 
-SETTINGS = [("lmdb-process", 1, 16), ("lmdb-disk", 1, 10), ("redis", 3, 16)]
+SETTINGS = [("lmdb-process", 1, 18), ("lmdb-disk", 1, 12), ("redis", 3, 16)]  # 46 ends, 3 of them by SIGTERM
 
 # What brings each bug to light: the store, the replicas, the operations, the failpoints.
 TRAPS = {
@@ -24,6 +24,7 @@ TRAPS = {
     "resent_commit": Plan(),
     "copy_kept_after_unknown": Plan(only=("unary",), failpoints=("commit.after=error@9",) * 20),
     "answer_from_memory_after_lost": Plan("redis", 2, only=("stale copy",)),
+    "stale_kept_state": Plan(only=("stream",)),
 }
 
 
@@ -42,7 +43,7 @@ def test_kills_at_random_instants_and_failpoints_break_no_promise(
     result = run(Plan(setting, replicas, seed, workers=6, tellers=1, kills=kills), nursery)
 
     assert result.violations == []
-    assert result.deaths + result.drains >= kills
+    assert result.deaths >= kills - kills // 10
     assert result.steps > 100
 
 

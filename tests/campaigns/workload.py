@@ -214,19 +214,28 @@ class Worker:
         first, done = history.last_step + 1, 0
         history.events.extend(rows)
 
-        async def go_on() -> None:
+        def step_of(message: int) -> int:
+            return first + sum(len(given) if given.ndim == 2 else 1 for given in messages[:message])
+
+        def take(result: tapehead.StepResult) -> None:
             nonlocal done
-            step = first + sum(len(message) if message.ndim == 2 else 1 for message in messages[:done])
+            got, expected = (result.step, result.last_step + 1), (step_of(done), step_of(done + 1))
+            self._check(
+                got == expected, f"{history}: after {done} answers came that of the steps {got}, not {expected}"
+            )
+            self._note(history, result)
+            done += 1
+
+        async def go_on() -> None:
+            step = step_of(done)
             token = tapehead.ResumeToken(history.session_id, history.incarnation, step - 1, "")
             async with self._client().session(resume=token, outputs=OUTPUTS) as session:
                 if style == "single":
                     for message in messages[done:]:
-                        self._note(history, await session.step(message))
-                        done += 1
+                        take(await session.step(message))
                     return
                 async for result in session.stream(messages[done:], chunked=style == "chunked"):
-                    self._note(history, result)
-                    done += 1
+                    take(result)
 
         await self._settled(style, go_on)
 
@@ -268,7 +277,8 @@ class Worker:
 
     async def _take(self, history: History, step: int, row: np.ndarray) -> None:
         result = await self._raw_step(history, step, row)
-        self._check(result.step == step, f"{history}: asked for step {step}, got {result.step}")
+        got, expected = (result.step, result.step_count), (step, len(row) if row.ndim == 2 else 0)
+        self._check(got == expected, f"{history}: asked for {expected[1]} steps from {expected[0]}, got {got}")
         self._note(history, result)
 
     async def _rewind(self, history: History) -> None:
