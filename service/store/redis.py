@@ -308,14 +308,15 @@ class RedisStore:
         return bool((await self._one(self._end.on(place.keys, *words)))[0])
 
     async def _keys(self, begin: Key | None, limit: int) -> Keys:
-        owner, session_id = (begin.owner, begin.session_id) if begin else ("", "")
+        owner, session_id = (begin.owner, begin.session_id) if begin else (None, "")
         while True:
-            if owner:
-                bound = after(session_id)
-                members = await self._one(("ZRANGE", ids_of(owner), bound, "+", "BYLEX", "LIMIT", 0, limit))
+            if owner is not None:  # an empty name is one too: everybody's, where nobody is asked
+                place = after(session_id)
+                members = await self._one(("ZRANGE", ids_of(owner), place, "+", "BYLEX", "LIMIT", 0, limit))
                 if members:
                     return [*dict.fromkeys(from_ids(owner, member).key for member in members)]
-            owners = await self._one(("ZRANGE", OWNERS, f"({owner}" if owner else "-", "+", "BYLEX", "LIMIT", 0, 1))
+            bound = "-" if owner is None else f"({owner}"
+            owners = await self._one(("ZRANGE", OWNERS, bound, "+", "BYLEX", "LIMIT", 0, 1))
             if not owners:
                 return []
             owner, session_id = owners[0].decode(), ""

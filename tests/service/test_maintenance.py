@@ -21,7 +21,7 @@ from tests.redis_process import RedisProcess
 from tests.service.store.lmdb_sessions import damage, flipped
 
 ROOT = Path(__file__).parents[2]
-KEYS = [Key(owner, f"s/{number}") for owner in ("ada", "bob") for number in range(3)]
+KEYS = [Key(owner, f"s/{number}") for owner in ("", "ada") for number in range(3)]
 Content = dict[Key, tuple[Head, Snapshot] | None]
 
 
