@@ -53,6 +53,7 @@ from .telemetry.metrics import Gauges, Metrics
 log = logging.getLogger("tapehead.server")
 
 WATCH_SECONDS = 5.0  # between looks at the heads of attached sessions: how long a ghost may believe to be the writer
+RENEW_SECONDS = 0.2  # between looks at attached sessions with little time to live, of which one second is the least
 EXPIRE_SECONDS = 60.0
 SETTLE_SECONDS = 10.0  # at the end, for the commits in flight
 ENDED_SECONDS = 5.0  # between looks for sequences that were ended long enough ago
@@ -124,6 +125,7 @@ class Server:
         self._keep_running("engine", engine.run())
         self._parts.push_async_callback(_within, SETTLE_SECONDS, engine.wait_empty)
         self._keep_running("watch", _every(WATCH_SECONDS, lifecycle.watch))
+        self._keep_running("renewal", _every(RENEW_SECONDS, lifecycle.renew_short_lived))
         self._keep_running("expiry", _every(EXPIRE_SECONDS, lambda: lifecycle.expire(EXPIRE_AT_ONCE)))
         self._keep_running("lag", watch_loop(self._metrics.loop_lagged))
         drain = Drain()

@@ -43,6 +43,7 @@ class Attachment:
         self.fingerprint_changed = fingerprint_changed
         self.session_id = live.key.session_id
         self.head: Head = live.head  # as it was opened
+        self.renewed_at = 0.0  # monotonic seconds; when the session's time to live last began anew by this stream
         self.on_settled: Callable[[], None] = _nothing  # called when a step that was submitted is known
         self.ended: asyncio.Future[TapeheadError] = asyncio.get_running_loop().create_future()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -38,6 +40,8 @@ from .usage import Usage
 
 MAX_ROUNDS = 4  # of an open that others race with
 RENEW_AT = 1 / 3  # of the time to live
+SHORT_LIFE = 60.0  # seconds to live, below which the looks of `watch` are too far apart
+WATCHED_AT_ONCE = 64  # heads that are read together
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Lifecycle:
         self._clock = clock
         self._usage = usage
         self._listing = Listing(store, self._is_attached)
+        self._short_lived: set[LiveSession] = set()  # attached, or lately so
         self.creation = Creation(store, repository, usage, stepper, default_ttl=default_ttl)
 
     @property
@@ -152,21 +157,33 @@ class Lifecycle:
 
     async def watch(self) -> None:
         """Looks after attached sessions: ends the streams of those that were opened elsewhere, renews the others."""
-        for live in self._live:
+        attached = [live for live in self._live if live.attachment is not None]
+        for first in range(0, len(attached), WATCHED_AT_ONCE):
+            await asyncio.gather(*map(self._look_after, attached[first : first + WATCHED_AT_ONCE]))
+
+    async def _look_after(self, live: LiveSession) -> None:
+        with suppress(GoAgain, TapeheadError):  # dropped, or the store is away: the next commit, or look, says more
+            await self._live.confirm(live)
+            await self._renew(live)
+
+    async def renew_short_lived(self) -> None:
+        """Renews attached sessions that might not live until `watch` looks at them again."""
+        for live in list(self._short_lived):
             if live.attachment is None:
+                self._short_lived.discard(live)
                 continue
-            try:
-                await self._live.confirm(live)
+            with suppress(TapeheadError):
                 await self._renew(live)
-            except (GoAgain, TapeheadError):
-                continue  # dropped, or the store is away: the next commit, or the next look, says more
 
     async def _renew(self, live: LiveSession) -> None:
-        head, now = live.head, self._clock.now()
-        if now - head.last_use_time < head.birth.ttl * RENEW_AT:
+        """By this process' own count of time: the store judges ages by its clock, which may be another."""
+        attachment, head, now = live.attachment, live.head, self._clock.monotonic()
+        if attachment is None or now - attachment.renewed_at < head.birth.ttl * RENEW_AT:
             return
-        if await self._store.renew(live.key, head.incarnation, head.epoch) and live.head is head:
-            live.head = replace(head, last_use_time=now)
+        if await self._store.renew(live.key, head.incarnation, head.epoch):
+            attachment.renewed_at = now
+            if live.head is head:
+                live.head = replace(head, last_use_time=self._clock.now())
 
     # --- opening ------------------------------------------------------------------------------------------------------
 
@@ -303,7 +320,10 @@ class Lifecycle:
             replays=replays,
             fingerprint_changed=before.fingerprint not in ("", model.fingerprint),
         )
+        attachment.renewed_at = self._clock.monotonic()
         live.attachment = attachment
+        if head.birth.ttl < SHORT_LIFE:
+            self._short_lived.add(live)
         return attachment
 
     async def _head(self, key: Key, incarnation: bytes | None, minimum_step: int = 0) -> Head:

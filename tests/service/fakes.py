@@ -102,8 +102,9 @@ class Server:
         limits: Limits | None = None,
         live_limit: int = 100,
         quota: Quota = Quota(),  # noqa: B008  # a value, as fixed as a number
+        clock: HandClock | None = None,
     ) -> None:
-        clock = HandClock()
+        clock = clock or HandClock()
         self.store, self.clock = store, clock
         self.repository = Repository(models or [fake_model()])
         self.engine = Engine(store, SilentObserver(), clock, limits or Limits(), lambda _owner: quota.waiting_steps)

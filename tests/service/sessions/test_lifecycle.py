@@ -223,6 +223,38 @@ async def test_a_stream_opened_elsewhere_is_ended_at_the_next_look() -> None:
     assert isinstance(stream.ended.result(), SessionTakenOver)
 
 
+@pytest.mark.parametrize(("ttl", "looks", "every"), [(1.0, 20, 0.2), (59.0, 100, 0.2), (60.0, 40, 5.0)])
+async def test_a_session_lives_while_a_stream_is_attached_to_it(ttl: float, looks: int, every: float) -> None:
+    """However short its time to live, and though nobody steps it; and not a moment longer."""
+    clock = HandClock()
+    server = Server(MemoryStore(clock), clock=clock)
+    await server.lifecycle.create(OWNER, replace(SPEC, session_id="s", ttl=ttl))
+    stream = await server.open("s")
+    for _ in range(looks):
+        clock.advance(every)
+        await (server.lifecycle.renew_short_lived() if every < 1 else server.lifecycle.watch())
+        assert await server.lifecycle.expire(10) == 0
+    stream.detach()
+    clock.advance(ttl + 0.01)
+    await server.lifecycle.renew_short_lived()
+    await server.lifecycle.watch()
+
+    assert await server.lifecycle.expire(10) == 1
+
+
+async def test_a_session_is_renewed_though_the_stores_clock_is_another() -> None:
+    """The time of a server that is behind the store's by more than the time to live."""
+    ahead, behind = HandClock(2_000_000.0), HandClock(1_000_000.0)
+    server = Server(MemoryStore(ahead), clock=behind)
+    await server.lifecycle.create(OWNER, replace(SPEC, session_id="s", ttl=100.0))
+    await server.open("s")
+    for _ in range(50):
+        ahead.advance(5.0)
+        behind.advance(5.0)
+        await server.lifecycle.watch()
+        assert await server.lifecycle.expire(10) == 0
+
+
 async def test_simultaneous_opens_leave_one_winner() -> None:
     server = memory_server()
     async with serving(server):
