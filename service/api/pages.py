@@ -13,6 +13,7 @@ DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
 
 _DIGEST_BYTES = 8
+_LONGEST_KEY = 256  # bytes; an owner and an id are shorter
 
 
 def page_size(asked: int) -> int:
@@ -40,7 +41,7 @@ def page_start(token: str, *filters: object) -> str:
         after = key.decode()
     except (binascii.Error, ValueError):
         raise InvalidPageToken from None
-    if not after or digest != _digest(key, filters):
+    if not 0 < len(key) <= _LONGEST_KEY or digest != _digest(key, filters):
         raise InvalidPageToken
     return after
 

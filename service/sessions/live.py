@@ -265,11 +265,13 @@ class Live:
         """Drops the idle session that was used least recently, if need be. Raises OverCapacity if none is idle."""
         if key in self._sessions or len(self._sessions) < self._limit:
             return
-        idle = next((session for session in self._sessions.values() if session.is_idle), None)
-        if idle is not None:
-            failpoints.hit("park")
-            self.drop(idle, SessionNotFound(idle.key.session_id))
-            return
+        for _ in range(len(self._sessions)):
+            session = next(iter(self._sessions.values()))
+            if session.is_idle:
+                failpoints.hit("park")
+                self.drop(session, SessionNotFound(session.key.session_id))
+                return
+            self._sessions.move_to_end(session.key)  # in use, so that the next look need not pass it again
         raise OverCapacity("sessions in memory", self._limit, retry_after=LIVE_RETRY_AFTER)
 
 

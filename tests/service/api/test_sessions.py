@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from service.api.pages import page_token
 from service.store.base import Durability
 from tapehead.v1 import session_pb2
 from tapehead.v1 import session_service_pb2 as pb
@@ -103,6 +104,14 @@ async def test_a_page_token_belongs_to_its_list(served: Served, change: dict[str
         await served.sessions.ListSessions(pb.ListSessionsRequest(**request))  # type: ignore[arg-type]
 
     assert info_of(caught.value).reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_a_page_token_that_somebody_made_up_is_refused_before_the_store_sees_it(served: Served) -> None:
+    """Whoever knows how tokens are made can make one; what no id can be is none, however well it is made."""
+    filters = ("sessions", "", False, "", {}, 0)
+    for after, code in (("z" * 100, grpc.StatusCode.OK), ("z" * 600, grpc.StatusCode.INVALID_ARGUMENT)):
+        call = served.sessions.ListSessions(pb.ListSessionsRequest(page_token=page_token(after, *filters)))
+        assert await call.code() is code
 
 
 async def test_deleting_tells_the_last_step(served: Served) -> None:

@@ -86,6 +86,22 @@ async def test_an_open_without_room_in_memory_creates_nothing_and_fences_nobody(
         await server.lifecycle.get(Key(OWNER, "new"), None)
 
 
+async def test_room_in_memory_is_made_by_the_session_that_was_idle_longest() -> None:
+    """Those in use are passed by, wherever they stand."""
+    server = Server(MemoryStore(), live_limit=4)
+    keys = [await server.create(name) for name in ("used", "old", "older", "oldest", "new")]
+    _, old, older, oldest, new = keys
+    await server.open("used")
+    for key in (oldest, older, old):
+        await server.live.fetch(key)
+    await server.live.fetch(new)
+    left = {key for key in keys if server.live.peek(key) is None}
+    await server.live.fetch(oldest)
+
+    assert left == {oldest}
+    assert [key for key in keys if server.live.peek(key) is None] == [older]
+
+
 async def test_each_open_raises_the_epoch_and_ends_the_stream_before() -> None:
     server = memory_server()
     await server.create("s")
