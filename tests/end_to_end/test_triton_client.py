@@ -123,6 +123,8 @@ def test_a_story_is_asked_about_in_one_request(server: ServerProcess) -> None:
     assert got["answer"] == got["again"] == "kitchen"
     assert 0 < got["probability"] <= 1
     assert got["attention"] == [1, 2]
+    least, _, most = got["counts"]
+    assert least == most > 0, "load tools end where these differ"
 
 
 def test_a_stream_carries_several_sequences_and_goes_on_after_an_error(server: ServerProcess) -> None:

@@ -138,12 +138,14 @@ def question(client: Any) -> Any:
     story = ["Mary went to the kitchen.", "John went to the garden."]
     asked = tensor("question", np.array(["Where is Mary?"], object))
     found = client.infer("tiny-qa", [tensor("story", np.array(story, object)), asked])
+    counted = client.get_inference_statistics("tiny-qa", as_json=True)["model_stats"][0]["inference_stats"]
     one = client.infer("tiny-qa", [tensor("story", np.array(["\n".join(story)], object)), asked])
     return {
         "answer": found.as_numpy("answer").tolist()[0].decode(),
         "again": one.as_numpy("answer").tolist()[0].decode(),
         "probability": float(found.as_numpy("probability")[0]),
         "attention": list(found.as_numpy("attention").shape),
+        "counts": sorted(int(counted[f"compute_{part}"]["count"]) for part in ("input", "infer", "output")),
     }
 
 
