@@ -4,9 +4,11 @@
     decoder(place)     # keys and values that get longer, [batch, heads, past, width]
     recurrent(place)   # PyTorch's LSTM (or GRU), its states explicit, the batch at axis 1
     encoder(place)     # a streaming encoder with several caches, some of which count
+    framed(place)      # frames of one recording as rows of a batch that is none, and the end of each frame before
+    quantised(place)   # 8 bits with a scale for a whole call, and a voice that is given once
     hidden(place)      # an LSTM that keeps its state to itself
 
-Each writes the file and returns its place; `Vad` is what its author's program does around the graph.
+Each writes the file and returns its place; `Vad` and `run_framed` are what their authors' programs do around the graph.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ WIDTH = 128  # of a state of the VAD
 CONTEXT = 64  # samples of the frame before that go in front of each
 FRAME = 512
 HEADS, HEAD_WIDTH = 2, 4
+FRAMED, FRAMED_CONTEXT = 32, 8  # samples of a frame, and of the one before it
+VOICE = 4  # numbers that tell one voice from another
 
 
 def weights(*shape: int, seed: int = 3) -> np.ndarray:
@@ -187,6 +191,73 @@ def encoder(place: Path) -> Path:
     shapes = ({0: batch}, {0: batch}, {1: batch}, {0: batch})
     outputs = ["encoder_out", *(f"new_{name}" for name in names[1:])]
     return export(Encoder(), arguments, shapes, place, names, outputs)
+
+
+def framed(place: Path) -> Path:
+    """`input` [seq_len, 40] and `h` [1, 1, 8]; `probs` [seq_len], an axis that is named anew, and `hn`."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["input", "one"], ["steps"]),
+        helper.make_node("GRU", ["steps", "w", "r", "", "", "h"], ["all", "hn"], hidden_size=8),
+        helper.make_node("Squeeze", ["all", "middle"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "out"], ["score"]),
+        helper.make_node("Sigmoid", ["score"], ["probs"]),
+    ]
+    constants = {
+        "one": np.array([1]),
+        "middle": np.array([1, 2]),
+        "w": weights(1, 24, FRAMED + FRAMED_CONTEXT),
+        "r": weights(1, 24, 8),
+        "out": weights(8),
+    }
+    inputs = [value("input", ["seq_len", FRAMED + FRAMED_CONTEXT]), value("h", [1, 1, 8])]
+    outputs = [value("probs", ["Sigmoidprobs_dim_0"]), value("hn", [1, "GRUhn_dim_1", 8])]
+    place.write_bytes(onnx_bytes(nodes, inputs, outputs, constants))
+    return place
+
+
+def run_framed(place: Path, sound: np.ndarray) -> np.ndarray:
+    """`sound` float32 [frames * 32] -> [frames], all of it in one call."""
+    frames = sound.reshape(-1, FRAMED)
+    ends = np.concatenate([np.zeros((1, FRAMED_CONTEXT), np.float32), frames[:-1, -FRAMED_CONTEXT:]])
+    session = onnxruntime.InferenceSession(str(place), providers=["CPUExecutionProvider"])
+    rows = np.concatenate([ends, frames], axis=1)
+    return np.asarray(session.run(["probs"], {"input": rows, "h": np.zeros((1, 1, 8), np.float32)})[0])
+
+
+def quantised(place: Path) -> Path:
+    """`mel` [batch, time, 6], `voice` [batch, 4] and `h0` [1, batch, 5]; `mask` [batch, time, 6] and `hN`.
+
+    What of `mel` goes on is rounded to 8 bits by the largest number of the call, whosever it is.
+    """
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["mel"], ["bytes", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["bytes", "w8", "zero"], ["whole"]),
+        helper.make_node("Cast", ["whole"], ["counted"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["counted", "scale"], ["heard"]),
+        helper.make_node("FusedMatMul", ["voice", "v"], ["wanted"], domain="com.microsoft"),
+        helper.make_node("Unsqueeze", ["wanted", "one"], ["wanted_by_time"]),
+        helper.make_node("Add", ["heard", "wanted_by_time"], ["drive"]),
+        helper.make_node("Transpose", ["drive"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("GRU", ["steps", "w", "r", "", "", "h0"], ["all", "hN"], hidden_size=5),
+        helper.make_node("Squeeze", ["all", "one"], ["by_step"]),
+        helper.make_node("Transpose", ["by_step"], ["hidden"], perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["hidden", "out"], ["score"]),
+        helper.make_node("Sigmoid", ["score"], ["mask"]),
+    ]
+    constants = {
+        "w8": np.random.default_rng(4).integers(-9, 9, (6, 5)).astype(np.int8),
+        "v": weights(4, 5),
+        "w": weights(1, 15, 5),
+        "r": weights(1, 15, 5),
+        "out": weights(5, 6),
+        "one": np.array([1]),
+    }
+    inputs = [value("mel", ["batch", "time", 6]), value("voice", ["batch", 4]), value("h0", [1, "batch", 5])]
+    outputs = [value("mask", ["batch", "time", 6]), value("hN", [1, "batch", 5])]
+    graph = onnx.load_from_string(onnx_bytes(nodes, inputs, outputs, constants))
+    graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(graph, place)
+    return place
 
 
 def hidden(place: Path) -> Path:

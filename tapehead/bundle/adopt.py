@@ -19,6 +19,7 @@ from tapehead.bundle.choices import Choices
 from tapehead.bundle.chunk import add_chunk, takes_chunks
 from tapehead.bundle.errors import BundleError
 from tapehead.bundle.forms import read_form
+from tapehead.bundle.graph import check_content
 from tapehead.bundle.guess import Doubt, guess
 from tapehead.bundle.ports import shape_in_graph, state_output
 from tapehead.bundle.tensors import dtype_of
@@ -31,10 +32,11 @@ _FOREIGN = re.compile(r"[^a-z0-9]+")
 class DoubtfulError(BundleError):
     """The graph leaves open what only people know; the message asks each question with the option that answers it."""
 
-    def __init__(self, place: Path, doubts: tuple[Doubt, ...]) -> None:
+    def __init__(self, place: Path, doubts: tuple[Doubt, ...], said: str = "") -> None:
+        """`said` are the options that were given already."""
         self.doubts = doubts
-        command = f"tapehead bundle build {place}"
-        asked = [f"{doubt.sentence}\n    {command} {doubt.option} models/NAME/1" for doubt in doubts]
+        command = f"tapehead bundle build {place} {said}"
+        asked = [f"{doubt.sentence}\n    {command}{doubt.option} models/NAME/1" for doubt in doubts]
         super().__init__("\n".join((f"{place}: {len(doubts)} question(s) before it can be a bundle.", *asked)))
 
 
@@ -88,6 +90,7 @@ def revision_of(model: onnx.ModelProto, place: Path) -> str:
 def inspect(place: Path, choices: Choices, values: Mapping[str, object]) -> Adopted:
     """Returns what `adopt` would write, without probes, and runs it where nothing is in doubt. Writes nothing."""
     model = load_whole(place)
+    check_content(model, where=str(place), may_draw=True)
     guessed = guess(model, model_id_of(place), 1, choices)
     if guessed.doubts:
         return Adopted(guessed.manifest, guessed.notes, guessed.doubts)
@@ -118,11 +121,12 @@ def adopt(
     if folder.exists():
         raise BundleError(f"{folder}: is there already; expected a new version, since sessions rely on the old one")
     model = load_whole(place)
+    check_content(model, where=str(place), may_draw=True)
     notes: tuple[str, ...] = ()
     if form is None:
         guessed = guess(model, model_id, version, choices)
         if guessed.doubts:
-            raise DoubtfulError(place, guessed.doubts)
+            raise DoubtfulError(place, guessed.doubts, choices.options(values))
         manifest, notes = guessed.manifest, guessed.notes
     else:
         manifest = read_form(form)
@@ -205,6 +209,8 @@ def _constants(manifest: Manifest, values: Mapping[str, object]) -> dict[str, np
             array = np.asarray(value).astype(dtype_of(tensor.dtype), casting="same_kind")
         except (TypeError, ValueError):
             raise BundleError(f"constant {name}: expected {dtype_of(tensor.dtype)}, got {value!r}") from None
+        if array.ndim == 0:  # stands for every element
+            array = np.full(tuple(tensor.shape), array)
         if array.shape != tuple(tensor.shape):
             raise BundleError(f"constant {name}: expected shape {list(tensor.shape)}, got {list(array.shape)}")
         arrays[tensor.name] = array

@@ -51,9 +51,12 @@ class Batch:
 def find_batch(inputs: Sequence[Value], states: Sequence[Value]) -> Batch:
     """Finds how the batch shows: a name that says so, else the name common to most tensors, else an open first axis.
 
-    A name that only states have is that of an axis that grows, not of the batch.
+    A name that only states have is that of an axis that grows, not of the batch. Where states leave no axis open there
+    is no batch: what inputs leave open is a number of steps, or the length of one.
     """
     shapes = [value.shape for value in inputs if value.shape]
+    if any(value.shape for value in states) and not any(_is_open(value) for value in states):
+        return Batch()
     counts: Counter[str] = Counter()
     for value in (*inputs, *states):
         counts.update({length for length in value.shape or () if isinstance(length, str)})
@@ -74,17 +77,35 @@ def is_time(name: str) -> bool:
 
 
 def shared_times(inputs: Sequence[Value], outputs: Sequence[Value], batch: Batch) -> list[tuple[Value, int, Value]]:
-    """Returns each input with its named axis of time, and the first output that has the same one."""
-    return [
-        (value, axis, other)
-        for value in inputs
-        for axis, length in enumerate(value.shape or ())
-        if isinstance(length, str) and is_time(length) and length != batch.name
-        for other in [first_with(length, outputs)]
-        if other is not None
-    ]
+    """Returns each input with its axis that may be one of steps, and the first output that has it too.
+
+    Such an axis is named as those of time are; in a graph without a batch any open one may be, and since exporters name
+    the axes of outputs anew, any axis of an output that has no name of the inputs' may be the same.
+    """
+    of_inputs = {length for value in inputs for length in value.shape or ()}
+    found = []
+    for value in inputs:
+        for axis, length in enumerate(value.shape or ()):
+            if isinstance(length, int) or (length is not None and length == batch.name):
+                continue
+            if not batch.is_open:
+                other = first_with(length, outputs) or _first_open(outputs, of_inputs)
+            else:
+                other = first_with(length, outputs) if length is not None and is_time(length) else None
+            if other is not None:
+                found.append((value, axis, other))
+    return found
 
 
 def first_with(length: Length, values: Collection[Value]) -> Value | None:
     """Returns the first value that has an axis of that name."""
     return next((value for value in values if length in (value.shape or ())), None)
+
+
+def _first_open(values: Collection[Value], known: Collection[Length]) -> Value | None:
+    """The first value with an axis that is open and has none of the names known."""
+    return next((value for value in values if _is_open(value, known)), None)
+
+
+def _is_open(value: Value, known: Collection[Length] = ()) -> bool:
+    return value.shape is None or any(not isinstance(one, int) and one not in known for one in value.shape)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import json
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -24,6 +26,23 @@ class Choices:
     maxima: Mapping[str, int] = field(default_factory=dict)  # of the axes of a state that grow
     lengths: Mapping[str, int] = field(default_factory=dict)  # of the axes of an input that are of any length
     carries: Mapping[str, int] = field(default_factory=dict)  # how much of an input is put in front of the next one
+
+    def options(self, values: Mapping[str, object]) -> str:
+        """Returns the options that say the same on a command line, each with a space behind; `values` are those of
+        constants.
+        """
+        axes = {name: "none" if axis is None else axis for name, axis in self.step_axes.items()}
+        said = [
+            *(("state", f"{one}={other}") for one, other in self.states.items()),
+            *(("not-state", name) for name in sorted(self.not_states)),
+            *(("constant", f"{name}={json.dumps(value)}") for name, value in values.items()),
+            *(("batch-axis", f"{name}={axis}") for name, axis in self.batch_axes.items()),
+            *(("step-axis", f"{name}={axis}") for name, axis in axes.items()),
+            *(("maximum", f"{name}={length}") for name, length in self.maxima.items()),
+            *(("length", f"{name}={length}") for name, length in self.lengths.items()),
+            *(("carry", f"{name}={count}") for name, count in self.carries.items()),
+        ]
+        return "".join(f"--{option} {shlex.quote(value)} " for option, value in said)
 
     def check(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Raises BundleError where a choice names nothing of the graph, such as one that is misspelt."""

@@ -5,6 +5,7 @@ There is one cell and one set of weights; nothing about the network is said twic
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,9 @@ def _probes(folder: Path, manifest: Manifest, graph: bytes) -> list[Probe]:
     run, probes = open_graphs(manifest, {**_graphs(folder, manifest), CHUNK_FILE: graph}), []
     entry = manifest.entries[-1]
     for probe in manifest.probes[:1]:
-        calls, state = [call for call in probe.calls if call.entry == "step"], initial_state(folder, manifest)
+        steps, state = [call for call in probe.calls if call.entry == "step"], initial_state(folder, manifest)
+        _, alike = next(groupby(steps, _shapes))  # the steps of a chunk have one shape
+        calls = list(alike)
         recorded = Probe(tolerance=probe.tolerance)
         for call in probe.calls:
             if call.entry == "start":
@@ -155,6 +158,10 @@ def _probes(folder: Path, manifest: Manifest, graph: bytes) -> list[Probe]:
         )
         probes.append(recorded)
     return probes
+
+
+def _shapes(call: ProbeCall) -> list[list[int]]:
+    return [list(tensor.shape) for tensor in call.inputs]
 
 
 def _graphs(folder: Path, manifest: Manifest) -> dict[str, bytes]:

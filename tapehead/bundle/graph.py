@@ -13,10 +13,19 @@ from tapehead.bundle.errors import BundleError
 from tapehead.bundle.limits import MAX_FILE_BYTES, MAX_GRAPH_DEPTH, MAX_TENSOR_ELEMENTS
 from tapehead.v1.manifest_pb2 import Manifest
 
-# Operators of the standard only. `com.microsoft` is left out on purpose: it means something in one runtime and there
-# from release to release, some of its operators read files or draw random numbers, and everything that our exporters
-# and common converters of float32 models write does without it.
 ALLOWED_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+
+# The runtime's own operators are not the standard's, and some of them read files or draw random numbers. Those that its
+# quantiser and its optimiser write into files are functions of their inputs like any other.
+RUNTIME_DOMAIN = "com.microsoft"
+RUNTIME_OPERATORS = frozenset(
+    {"DequantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits"}
+    | {"QAttention", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearConv", "QLinearLeakyRelu"}
+    | {"QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear", "BiasGelu", "FastGelu", "FusedConv"}
+    | {"FusedGemm", "FusedMatMul", "Gelu", "QuickGelu", "SkipLayerNormalization", "Attention", "MultiHeadAttention"}
+)
+# They choose their scale by all the numbers of a call, so that rows and steps which share one change each other.
+SHARED_SCALES = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"})
 
 RANDOM_OPERATORS = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -31,12 +40,22 @@ def check_graph(data: bytes, *, where: str, manifest: Manifest, file: str) -> No
     of the manifest's entries.
     """
     model = _parse(data, where)
+    check_content(model, where=where, may_draw=is_random(manifest))
+    interface.check_interface(model.graph, where=where, manifest=manifest, file=file)
+
+
+def check_content(model: onnx.ModelProto, *, where: str, may_draw: bool) -> None:
+    """Raises BundleError at what may be in no graph, whatever its inputs and outputs are."""
     for path, message in _walk(model, "model", 0, where):
         if isinstance(message, onnx.TensorProto):
             _check_tensor(message, f"{where}: {path}")
         elif isinstance(message, onnx.GraphProto | onnx.FunctionProto):
-            _check_nodes(model, message, f"{where}: {path}", may_draw=is_random(manifest))
-    interface.check_interface(model.graph, where=where, manifest=manifest, file=file)
+            _check_nodes(model, message, f"{where}: {path}", may_draw=may_draw)
+
+
+def operators(model: onnx.ModelProto, where: str) -> frozenset[str]:
+    """Returns the types of all nodes, those of subgraphs and functions too."""
+    return frozenset(one.op_type for _, one in _walk(model, "model", 0, where) if isinstance(one, onnx.NodeProto))
 
 
 def _parse(data: bytes, where: str) -> onnx.ModelProto:
@@ -98,8 +117,12 @@ def _check_nodes(
     functions = {(function.domain, function.name) for function in model.functions}
     for node in graph.node:
         place = f"{where}: {_label(node, 'node')} ({node.op_type})"
-        if node.domain not in ALLOWED_DOMAINS and (node.domain, node.op_type) not in functions:
-            raise BundleError(f"{place}: unknown operator domain {node.domain!r}; expected the standard's operators")
+        is_runtimes = node.domain == RUNTIME_DOMAIN and node.op_type in RUNTIME_OPERATORS
+        if node.domain not in ALLOWED_DOMAINS and (node.domain, node.op_type) not in functions and not is_runtimes:
+            raise BundleError(
+                f"{place}: unknown operator domain {node.domain!r}; expected the standard's operators, or one of "
+                f"those of {RUNTIME_DOMAIN} that quantised models have"
+            )
         if may_draw:
             continue
         if node.op_type in RANDOM_OPERATORS:

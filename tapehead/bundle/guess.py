@@ -64,7 +64,7 @@ def guess(model: onnx.ModelProto, model_id: str, version: int, choices: Choices)
     batch = find_batch(stepped, states)
     steps = _step_axes(stepped, results, choices)
     entry = Entry(
-        name=CHUNK if steps else "step",
+        name=_entry_name(steps, choices),
         file=GRAPH_FILE,
         inputs=[_input(value, batch, choices, steps, constants) for value in given],
         outputs=[_output(value, batch, choices, steps) for value in results],
@@ -76,6 +76,7 @@ def guess(model: onnx.ModelProto, model_id: str, version: int, choices: Choices)
         *_pairing_doubts(inputs, outputs, pairing),
         *_scalar_doubts(stepped, choices),
         *_time_doubts(stepped, results, batch, choices),
+        *_stepless_doubts(stepped, steps),
         *_growth_doubts(state),
     ]
     manifest = Manifest(
@@ -132,7 +133,9 @@ def _input(value: Value, batch: Batch, choices: Choices, steps: Mapping[str, int
         raise BundleError(f"input {value.name!r}: expected the graph to say how many axes it has")
     if value.name in constants:
         tensor.constant = True
-        tensor.shape.extend(_lengths(value, -1, -1, None))
+        _place(tensor, value, batch.axis_of_input(value), choices, {})
+        tensor.constant_batched = tensor.batch_axis >= 0
+        tensor.batch_axis = max(tensor.batch_axis, 0)
     else:
         _place(tensor, value, batch.axis_of_input(value), choices, steps)
         if (length := choice(choices.lengths, value.name)) is not None:
@@ -239,12 +242,27 @@ def _scalar_doubts(inputs: Sequence[Value], choices: Choices) -> Iterator[Doubt]
 
 
 def _time_doubts(inputs: Sequence[Value], outputs: Sequence[Value], batch: Batch, choices: Choices) -> Iterator[Doubt]:
-    for value, axis, other in shared_times(inputs, outputs, batch):
-        if not is_told(choices.step_axes, value.name):
+    shared = shared_times(inputs, outputs, batch)
+    answered = {(value.shape or ())[axis] for value, axis, _ in shared if is_told(choices.step_axes, value.name)}
+    for value, axis, other in shared:
+        name = (value.shape or ())[axis]
+        if not is_told(choices.step_axes, value.name) and (name is None or name not in answered):
+            answered.add(name)  # one question for all axes of a name
             yield Doubt(
                 f"Axis {axis} of input {value} is in output {other} too. Are these steps, any number of them a call, "
                 f"or do they make one step together (--step-axis {value.name}=none)?",
                 f"--step-axis {value.name}={axis}",
+            )
+
+
+def _stepless_doubts(inputs: Sequence[Value], steps: Mapping[str, int]) -> Iterator[Doubt]:
+    for value in inputs if steps else ():
+        if value.name not in steps:
+            yield Doubt(
+                f"Input {value} has no axis of steps, as others have: is it given once a session? VALUE is what it is "
+                f"tried with; a single number stands for all of its elements. If it has such an axis, write "
+                f"--step-axis {value.name}=AXIS; if there are none at all, --step-axis '*=none'.",
+                f"--constant {value.name}=VALUE",
             )
 
 
@@ -279,12 +297,23 @@ def _step_axes(inputs: Sequence[Value], outputs: Sequence[Value], choices: Choic
     for value in by_name.values() if axes else ():
         for name in names:
             if value.name not in axes and first_with(name, [value]):
-                axes[value.name] = (value.shape or ()).index(name)
+                axes[value.name] = _axis_called(name, value.shape or (), next(iter(axes.values())))
         if value.name not in axes and not is_told(choices.step_axes, value.name):
             one = next(iter(axes.values()))
             if value.shape is None or (len(value.shape) > one and not isinstance(value.shape[one], int)):
                 axes[value.name] = one  # exporters name the axes of outputs anew
     return axes
+
+
+def _entry_name(steps: Mapping[str, int], choices: Choices) -> str:
+    """A call takes one step where the end of one goes in front of the next, which no graph of many steps does."""
+    carries = any(choice(choices.carries, name) is not None for name in steps)
+    return CHUNK if steps and not carries else "step"
+
+
+def _axis_called(name: str, shape: Sequence[Length], usual: int) -> int:
+    """The axis of that name; of several, as some exporters write for outputs, the usual one."""
+    return usual if usual < len(shape) and shape[usual] == name else shape.index(name)
 
 
 def _is_constant(value: Value, choices: Choices) -> bool:

@@ -97,7 +97,8 @@ def with_both_entries(manifest: Manifest) -> Manifest:
     given = known.get("step") or known.get(CHUNK)
     if manifest.kind != ModelKind.MODEL_KIND_SEQUENCE or given is None or {"step", CHUNK} <= known.keys():
         return complete
-    if any(tensor.HasField("step_axis") for tensor in given.inputs):
+    carries = any(tensor.HasField("carry") for tensor in given.inputs)  # then no call takes more than one step
+    if not carries and any(tensor.HasField("step_axis") for tensor in given.inputs):
         other = complete.entries.add()
         other.CopyFrom(given)
         other.name = CHUNK if given.name == "step" else "step"

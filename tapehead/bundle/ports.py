@@ -167,7 +167,7 @@ def shape_in_graph(tensor: EntryTensor | StateTensor) -> tuple[int | None, ...]:
     shape: list[int | None] = [None if length == -1 else length for length in tensor.shape]
     axes = [] if tensor.batch_axis < 0 else [tensor.batch_axis]
     if isinstance(tensor, EntryTensor):
-        axes = [] if tensor.constant else axes
+        axes = [] if tensor.constant and not tensor.constant_batched else axes
         if tensor.HasField("carry") and (length := shape[tensor.carry.axis]) is not None:
             shape[tensor.carry.axis] = length + tensor.carry.last
         if tensor.HasField("step_axis"):
@@ -178,13 +178,14 @@ def shape_in_graph(tensor: EntryTensor | StateTensor) -> tuple[int | None, ...]:
 
 
 def _port(tensor: EntryTensor, entry: str) -> Port:
+    is_constant = tensor.constant and not tensor.constant_batched
     return Port(
         tensor.name,
         graph_name(tensor),
-        -1 if tensor.constant else tensor.batch_axis,
+        -1 if is_constant else tensor.batch_axis,
         tensor.step_axis if tensor.HasField("step_axis") else None,
         is_single=tensor.HasField("step_axis") and entry != CHUNK,
-        is_constant=tensor.constant,
+        is_constant=is_constant,
     )
 
 

@@ -16,7 +16,7 @@ from tapehead.bundle.tensors import dtype_of, to_array
 from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, ModelKind, StateTensor
 
 FORMAT = 1
-_MODEL_ID = re.compile(r"[a-z0-9-]{1,64}")
+_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 # Entry -> (reads the state, writes the state).
@@ -31,7 +31,10 @@ def check_manifest(manifest: Manifest) -> None:
     if manifest.format != FORMAT:
         raise BundleError(f"format: expected {FORMAT}, got {manifest.format}")
     if not _MODEL_ID.fullmatch(manifest.model_id):
-        raise BundleError(f"model_id: expected 1 to 64 characters of a-z 0-9 -, got {manifest.model_id!r}")
+        raise BundleError(
+            "model_id: expected 1 to 64 characters of A-Z a-z 0-9 . _ -, beginning with a letter or digit, got "
+            f"{manifest.model_id!r}"
+        )
     if manifest.version < 1:
         raise BundleError(f"version: expected 1 or more, got {manifest.version}")
     if manifest.kind not in _ENTRIES:

@@ -46,14 +46,16 @@ def _check_input(entry: Entry, tensor: EntryTensor) -> None:
     where = f"entry {entry.name!r} input {tensor.name!r}"
     if tensor.constant and any(length < 1 for length in tensor.shape):
         raise BundleError(f"{where}: expected a fixed shape of a constant, got {list(tensor.shape)}")
+    if tensor.constant_batched and (not tensor.constant or tensor.batch_axis < 0):
+        raise BundleError(f"{where}: constant_batched is for a constant that has a batch_axis")
     if tensor.constant and (tensor.HasField("carry") or tensor.HasField("step_axis")):
         raise BundleError(f"{where}: a constant has neither step_axis nor carry")
     if tensor.words and dtype_of(tensor.dtype).kind not in "iu":
         raise BundleError(f"{where}: expected an integer type beside its words")
     if not tensor.HasField("carry"):
         return
-    if entry.name != "step" or tensor.HasField("step_axis"):
-        raise BundleError(f"{where}: only an input of 'step' without step_axis can carry its end to the next step")
+    if entry.name != "step":
+        raise BundleError(f"{where}: only an input of 'step' can carry its end to the next step")
     if tensor.carry.last < 1:
         raise BundleError(f"{where}: expected to carry 1 element or more, got {tensor.carry.last}")
     if not 0 <= tensor.carry.axis < len(tensor.shape):

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 
 from tapehead.bundle.build import ProbeCalls, first_state
 from tapehead.bundle.errors import BundleError
-from tapehead.bundle.graph import is_random
+from tapehead.bundle.graph import SHARED_SCALES, is_random, operators
 from tapehead.bundle.manifest import find_entry
 from tapehead.bundle.ports import CHUNK
 from tapehead.bundle.tensors import dtype_of
@@ -47,6 +48,8 @@ class Tried:
         self._initial = {name: array[np.newaxis] for name, array in first_state(manifest, files).items()}
         self._random = np.random.default_rng(SEED)
         self._entry = find_entry(manifest, "step") or find_entry(manifest, CHUNK)
+        graphs = {entry.file: onnx.load_model_from_string(files[entry.file]) for entry in manifest.entries}
+        self._shares_scales = any(operators(graph, file) & SHARED_SCALES for file, graph in graphs.items())
 
     def run(self) -> Trial:
         """Runs the model; fills in shapes of outputs that only a run can tell. Raises BundleError with a way out."""
@@ -72,8 +75,8 @@ class Tried:
         self._check_finite(entry, results, state)
         _settle_shapes(entry, results, has_open_axes=_has_open_axes(entry) or self._grows)
         if not is_random(self.manifest):
-            self._check_batch(entry, begin, lengths[0])
-            self._check_steps(entry, begin)
+            notes += self._check_batch(entry, begin, lengths[0])
+            notes += self._check_steps(entry, begin)
         return Trial(calls, _tolerance(results), tuple(notes))
 
     @property
@@ -154,8 +157,8 @@ class Tried:
                 'meant, write non_finite = "NON_FINITE_ALLOW" beside it in a manifest, and build with --manifest'
             )
 
-    def _check_batch(self, entry: Entry, begin: Arrays, length: int) -> None:
-        """Runs two sessions apart and together."""
+    def _check_batch(self, entry: Entry, begin: Arrays, length: int) -> Iterator[str]:
+        """Runs two sessions apart and together; gives a note where that changes numbers and is meant to."""
         if self._grows or -1 in self._axes(entry).values():
             return
         inputs = [self._inputs(entry, 1, length) for _ in range(2 * STEPS)]
@@ -173,21 +176,31 @@ class Tried:
             except BundleError as error:
                 raise BundleError(f"two sessions cannot be run together: {error}. {self._axes_hint(entry)}") from None
             together = together | after
-            self._compare(entry, alone, _all(outputs, after))
+            if self._differs(entry, alone, _all(outputs, after)):
+                yield (
+                    "Sessions that share a batch change each other's numbers a little, since they share the scale of "
+                    "their quantisation: it runs one session at a time."
+                )
+                return
 
-    def _compare(self, entry: Entry, alone: Sequence[Arrays], both: Arrays) -> None:
+    def _differs(self, entry: Entry, alone: Sequence[Arrays], both: Arrays) -> bool:
+        """Whether rows are not what they are alone, where that may be; raises BundleError where it may not."""
         for name, array in both.items():
             for row in (0, 1):
                 expected = alone[row][name]
-                if len(array) != 2 or not _close(expected, array[row : row + 1]):
-                    raise BundleError(
-                        f"{name} of a session differs when another one runs beside it: expected shape "
-                        f"{list(expected[0].shape)} in each of 2 rows, got {list(array.shape)} in all, and the numbers "
-                        f"of row {row} when it is alone. {self._axes_hint(entry)}"
-                    )
+                if len(array) == 2 and _close(expected, array[row : row + 1]):
+                    continue
+                if len(array) == 2 and self._shares_scales and expected.shape == array[row : row + 1].shape:
+                    return True
+                raise BundleError(
+                    f"{name} of a session differs when another one runs beside it: expected shape "
+                    f"{list(expected[0].shape)} in each of 2 rows, got {list(array.shape)} in all, and the numbers "
+                    f"of row {row} when it is alone. {self._axes_hint(entry)}"
+                )
+        return False
 
-    def _check_steps(self, entry: Entry, begin: Arrays) -> None:
-        """Where the graph takes many steps a call: a call of three is three calls."""
+    def _check_steps(self, entry: Entry, begin: Arrays) -> Iterator[str]:
+        """Where the graph takes many steps a call: a call of three is three calls, or a note says why it is not."""
         if entry.name != CHUNK:
             return
         whole = self._inputs(entry, 1, _CHUNK_STEPS)
@@ -200,12 +213,20 @@ class Tried:
             state = state | next_state
             parts.append(part)
         joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in outputs}
+        singly = _all(joined, state)
         for name, array in _all(outputs, after).items():
-            if not _close(_all(joined, state)[name], array):
-                raise BundleError(
-                    f"{name} of {_CHUNK_STEPS} steps in one call differs from that of single calls, so these are no "
-                    "steps of one session; write --step-axis INPUT=none, or name another axis"
+            if _close(singly[name], array):
+                continue
+            if self._shares_scales and singly[name].shape == array.shape:
+                yield (
+                    "Steps that share a call change each other's numbers a little, since they share the scale of their "
+                    "quantisation: it runs them one after the other."
                 )
+                return
+            raise BundleError(
+                f"{name} of {_CHUNK_STEPS} steps in one call differs from that of single calls, so these are no "
+                "steps of one session; write --step-axis '*=none', or name another axis"
+            )
 
     def _axes_hint(self, entry: Entry) -> str:
         axes = ", ".join(f"{name}={axis}" for name, axis in self._axes(entry).items())

@@ -69,7 +69,7 @@ def inspect(
         values = _values(constant)
         choices = _choices(state, not_state, values, batch_axis, step_axis, maximum, length, carry)
         draft = adopt.inspect(model, choices, values)
-        typer.echo(_comments(draft, model) + forms.to_toml(draft.manifest), nl=False)
+        typer.echo(_comments(draft, model, choices.options(values)) + forms.to_toml(draft.manifest), nl=False)
 
 
 @app.command("build")
@@ -188,11 +188,11 @@ def _axis(text: str) -> int | None:
     return None if text == "none" else int(text)
 
 
-def _comments(draft: Adopted, model: Path) -> str:
-    command = f"tapehead bundle build {model}"
+def _comments(draft: Adopted, model: Path, said: str) -> str:
+    command = f"tapehead bundle build {model} {said}"
     lines = [f"# {len(draft.doubts)} question(s) before this can be a bundle:"] if draft.doubts else []
     for doubt in draft.doubts:
-        lines += [f"# - {doubt.sentence}", f"#     {command} {doubt.option} models/{draft.manifest.model_id}/1"]
+        lines += [f"# - {doubt.sentence}", f"#     {command}{doubt.option} models/{draft.manifest.model_id}/1"]
     lines += [f"# Note: {note}" for note in draft.notes]
     return "".join(f"{line}\n" for line in lines) + "\n" * bool(lines)
 

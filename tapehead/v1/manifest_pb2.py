@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tapehead.v1 import tensor_pb2 as tapehead_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atapehead/v1/manifest.proto\x12\x0btapehead.v1\x1a\x18tapehead/v1/tensor.proto\"\xa9\x03\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\x05\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.tapehead.v1.ModelKind\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12#\n\x07\x65ntries\x18\x06 \x03(\x0b\x32\x12.tapehead.v1.Entry\x12\'\n\x05state\x18\x07 \x03(\x0b\x32\x18.tapehead.v1.StateTensor\x12:\n\x12question_answering\x18\x08 \x01(\x0b\x32\x1e.tapehead.v1.QuestionAnswering\x12\"\n\x06probes\x18\t \x03(\x0b\x32\x12.tapehead.v1.Probe\x12+\n\nprovenance\x18\n \x01(\x0b\x32\x17.tapehead.v1.Provenance\x12&\n\x05\x66iles\x18\x0b \x03(\x0b\x32\x17.tapehead.v1.BundleFile\x12\x1a\n\rdeterministic\x18\x0c \x01(\x08H\x00\x88\x01\x01\x42\x10\n\x0e_deterministic\"\xa3\x01\n\x05\x45ntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12(\n\x06inputs\x18\x03 \x03(\x0b\x32\x18.tapehead.v1.EntryTensor\x12)\n\x07outputs\x18\x04 \x03(\x0b\x32\x18.tapehead.v1.EntryTensor\x12\x13\n\x0breads_state\x18\x05 \x01(\x08\x12\x14\n\x0cwrites_state\x18\x06 \x01(\x08\"\xb7\x02\n\x0b\x45ntryTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngraph_name\x18\x02 \x01(\t\x12$\n\x05\x64type\x18\x03 \x01(\x0e\x32\x15.tapehead.v1.DataType\x12\r\n\x05shape\x18\x04 \x03(\x03\x12\x12\n\nbatch_axis\x18\x05 \x01(\x05\x12\x12\n\ninspection\x18\x06 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12*\n\nnon_finite\x18\x08 \x01(\x0e\x32\x16.tapehead.v1.NonFinite\x12\x16\n\tstep_axis\x18\t \x01(\x05H\x00\x88\x01\x01\x12!\n\x05\x63\x61rry\x18\n \x01(\x0b\x32\x12.tapehead.v1.Carry\x12\x10\n\x08\x63onstant\x18\x0b \x01(\x08\x12\r\n\x05words\x18\x0c \x03(\tB\x0c\n\n_step_axis\"#\n\x05\x43\x61rry\x12\x0c\n\x04last\x18\x01 \x01(\x03\x12\x0c\n\x04\x61xis\x18\x02 \x01(\x05\"\xf7\x01\n\x0bStateTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bgraph_input\x18\x02 \x01(\t\x12\x14\n\x0cgraph_output\x18\x03 \x01(\t\x12$\n\x05\x64type\x18\x04 \x01(\x0e\x32\x15.tapehead.v1.DataType\x12\r\n\x05shape\x18\x05 \x03(\x03\x12\x12\n\nbatch_axis\x18\x06 \x01(\x05\x12\x14\n\x0cinitial_file\x18\x07 \x01(\t\x12*\n\nnon_finite\x18\x08 \x01(\x0e\x32\x16.tapehead.v1.NonFinite\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\x0f\n\x07maximum\x18\n \x03(\x03\"\x97\x07\n\x11QuestionAnswering\x12\r\n\x05words\x18\x01 \x03(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x03(\t\x12\x16\n\x0esentence_words\x18\x03 \x01(\x05\x12\x18\n\x10memory_sentences\x18\x04 \x01(\x05\x12\x44\n\x0estory_overflow\x18\x05 \x01(\x0e\x32,.tapehead.v1.QuestionAnswering.StoryOverflow\x12\x42\n\runknown_words\x18\x06 \x01(\x0e\x32+.tapehead.v1.QuestionAnswering.UnknownWords\x12;\n\tsplitting\x18\x07 \x01(\x0e\x32(.tapehead.v1.QuestionAnswering.Splitting\x12\x17\n\x0funknown_word_id\x18\x08 \x01(\x03\x12\x14\n\x0clength_state\x18\t \x01(\t\x12\x1c\n\x14probabilities_output\x18\n \x01(\t\x12\x18\n\x10\x61ttention_output\x18\x0b \x01(\t\x12J\n\x11\x61ttention_columns\x18\x0c \x01(\x0e\x32/.tapehead.v1.QuestionAnswering.AttentionColumns\"\x87\x01\n\rStoryOverflow\x12\x1e\n\x1aSTORY_OVERFLOW_UNSPECIFIED\x10\x00\x12\x19\n\x15STORY_OVERFLOW_REFUSE\x10\x01\x12 \n\x1cSTORY_OVERFLOW_FORGET_OLDEST\x10\x02\x12\x19\n\x15STORY_OVERFLOW_ABSORB\x10\x03\"s\n\x10\x41ttentionColumns\x12!\n\x1d\x41TTENTION_COLUMNS_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41TTENTION_COLUMNS_SENTENCES\x10\x01\x12\x1b\n\x17\x41TTENTION_COLUMNS_SLOTS\x10\x02\"`\n\x0cUnknownWords\x12\x1d\n\x19UNKNOWN_WORDS_UNSPECIFIED\x10\x00\x12\x18\n\x14UNKNOWN_WORDS_REFUSE\x10\x01\x12\x17\n\x13UNKNOWN_WORDS_ALLOW\x10\x02\"U\n\tSplitting\x12\x19\n\x15SPLITTING_UNSPECIFIED\x10\x00\x12\x13\n\x0fSPLITTING_WORDS\x10\x01\x12\x18\n\x14SPLITTING_CHARACTERS\x10\x02\"A\n\x05Probe\x12%\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x16.tapehead.v1.ProbeCall\x12\x11\n\ttolerance\x18\x02 \x01(\x01\"e\n\tProbeCall\x12\r\n\x05\x65ntry\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12$\n\x07outputs\x18\x03 \x03(\x0b\x32\x13.tapehead.v1.Tensor\"\xdb\x01\n\nProvenance\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x37\n\x08measured\x18\x04 \x03(\x0b\x32%.tapehead.v1.Provenance.MeasuredEntry\x12\x17\n\x0fparameter_count\x18\x05 \x01(\x03\x12\x19\n\x11\x65xport_difference\x18\x06 \x01(\x01\x1a/\n\rMeasuredEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03*c\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_SEQUENCE\x10\x01\x12!\n\x1dMODEL_KIND_QUESTION_ANSWERING\x10\x02*T\n\tNonFinite\x12\x1a\n\x16NON_FINITE_UNSPECIFIED\x10\x00\x12\x15\n\x11NON_FINITE_REJECT\x10\x01\x12\x14\n\x10NON_FINITE_ALLOW\x10\x02\x42\x39\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atapehead/v1/manifest.proto\x12\x0btapehead.v1\x1a\x18tapehead/v1/tensor.proto\"\xa9\x03\n\x08Manifest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\x05\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12$\n\x04kind\x18\x04 \x01(\x0e\x32\x16.tapehead.v1.ModelKind\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12#\n\x07\x65ntries\x18\x06 \x03(\x0b\x32\x12.tapehead.v1.Entry\x12\'\n\x05state\x18\x07 \x03(\x0b\x32\x18.tapehead.v1.StateTensor\x12:\n\x12question_answering\x18\x08 \x01(\x0b\x32\x1e.tapehead.v1.QuestionAnswering\x12\"\n\x06probes\x18\t \x03(\x0b\x32\x12.tapehead.v1.Probe\x12+\n\nprovenance\x18\n \x01(\x0b\x32\x17.tapehead.v1.Provenance\x12&\n\x05\x66iles\x18\x0b \x03(\x0b\x32\x17.tapehead.v1.BundleFile\x12\x1a\n\rdeterministic\x18\x0c \x01(\x08H\x00\x88\x01\x01\x42\x10\n\x0e_deterministic\"\xa3\x01\n\x05\x45ntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12(\n\x06inputs\x18\x03 \x03(\x0b\x32\x18.tapehead.v1.EntryTensor\x12)\n\x07outputs\x18\x04 \x03(\x0b\x32\x18.tapehead.v1.EntryTensor\x12\x13\n\x0breads_state\x18\x05 \x01(\x08\x12\x14\n\x0cwrites_state\x18\x06 \x01(\x08\"\xd1\x02\n\x0b\x45ntryTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngraph_name\x18\x02 \x01(\t\x12$\n\x05\x64type\x18\x03 \x01(\x0e\x32\x15.tapehead.v1.DataType\x12\r\n\x05shape\x18\x04 \x03(\x03\x12\x12\n\nbatch_axis\x18\x05 \x01(\x05\x12\x12\n\ninspection\x18\x06 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12*\n\nnon_finite\x18\x08 \x01(\x0e\x32\x16.tapehead.v1.NonFinite\x12\x16\n\tstep_axis\x18\t \x01(\x05H\x00\x88\x01\x01\x12!\n\x05\x63\x61rry\x18\n \x01(\x0b\x32\x12.tapehead.v1.Carry\x12\x10\n\x08\x63onstant\x18\x0b \x01(\x08\x12\r\n\x05words\x18\x0c \x03(\t\x12\x18\n\x10\x63onstant_batched\x18\r \x01(\x08\x42\x0c\n\n_step_axis\"#\n\x05\x43\x61rry\x12\x0c\n\x04last\x18\x01 \x01(\x03\x12\x0c\n\x04\x61xis\x18\x02 \x01(\x05\"\xf7\x01\n\x0bStateTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bgraph_input\x18\x02 \x01(\t\x12\x14\n\x0cgraph_output\x18\x03 \x01(\t\x12$\n\x05\x64type\x18\x04 \x01(\x0e\x32\x15.tapehead.v1.DataType\x12\r\n\x05shape\x18\x05 \x03(\x03\x12\x12\n\nbatch_axis\x18\x06 \x01(\x05\x12\x14\n\x0cinitial_file\x18\x07 \x01(\t\x12*\n\nnon_finite\x18\x08 \x01(\x0e\x32\x16.tapehead.v1.NonFinite\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\x0f\n\x07maximum\x18\n \x03(\x03\"\x97\x07\n\x11QuestionAnswering\x12\r\n\x05words\x18\x01 \x03(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x03(\t\x12\x16\n\x0esentence_words\x18\x03 \x01(\x05\x12\x18\n\x10memory_sentences\x18\x04 \x01(\x05\x12\x44\n\x0estory_overflow\x18\x05 \x01(\x0e\x32,.tapehead.v1.QuestionAnswering.StoryOverflow\x12\x42\n\runknown_words\x18\x06 \x01(\x0e\x32+.tapehead.v1.QuestionAnswering.UnknownWords\x12;\n\tsplitting\x18\x07 \x01(\x0e\x32(.tapehead.v1.QuestionAnswering.Splitting\x12\x17\n\x0funknown_word_id\x18\x08 \x01(\x03\x12\x14\n\x0clength_state\x18\t \x01(\t\x12\x1c\n\x14probabilities_output\x18\n \x01(\t\x12\x18\n\x10\x61ttention_output\x18\x0b \x01(\t\x12J\n\x11\x61ttention_columns\x18\x0c \x01(\x0e\x32/.tapehead.v1.QuestionAnswering.AttentionColumns\"\x87\x01\n\rStoryOverflow\x12\x1e\n\x1aSTORY_OVERFLOW_UNSPECIFIED\x10\x00\x12\x19\n\x15STORY_OVERFLOW_REFUSE\x10\x01\x12 \n\x1cSTORY_OVERFLOW_FORGET_OLDEST\x10\x02\x12\x19\n\x15STORY_OVERFLOW_ABSORB\x10\x03\"s\n\x10\x41ttentionColumns\x12!\n\x1d\x41TTENTION_COLUMNS_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41TTENTION_COLUMNS_SENTENCES\x10\x01\x12\x1b\n\x17\x41TTENTION_COLUMNS_SLOTS\x10\x02\"`\n\x0cUnknownWords\x12\x1d\n\x19UNKNOWN_WORDS_UNSPECIFIED\x10\x00\x12\x18\n\x14UNKNOWN_WORDS_REFUSE\x10\x01\x12\x17\n\x13UNKNOWN_WORDS_ALLOW\x10\x02\"U\n\tSplitting\x12\x19\n\x15SPLITTING_UNSPECIFIED\x10\x00\x12\x13\n\x0fSPLITTING_WORDS\x10\x01\x12\x18\n\x14SPLITTING_CHARACTERS\x10\x02\"A\n\x05Probe\x12%\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x16.tapehead.v1.ProbeCall\x12\x11\n\ttolerance\x18\x02 \x01(\x01\"e\n\tProbeCall\x12\r\n\x05\x65ntry\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.tapehead.v1.Tensor\x12$\n\x07outputs\x18\x03 \x03(\x0b\x32\x13.tapehead.v1.Tensor\"\xdb\x01\n\nProvenance\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x37\n\x08measured\x18\x04 \x03(\x0b\x32%.tapehead.v1.Provenance.MeasuredEntry\x12\x17\n\x0fparameter_count\x18\x05 \x01(\x03\x12\x19\n\x11\x65xport_difference\x18\x06 \x01(\x01\x1a/\n\rMeasuredEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03*c\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_KIND_SEQUENCE\x10\x01\x12!\n\x1dMODEL_KIND_QUESTION_ANSWERING\x10\x02*T\n\tNonFinite\x12\x1a\n\x16NON_FINITE_UNSPECIFIED\x10\x00\x12\x15\n\x11NON_FINITE_REJECT\x10\x01\x12\x14\n\x10NON_FINITE_ALLOW\x10\x02\x42\x39\n\x0f\x64\x65v.tapehead.v1P\x01Z\x16tapehead/v1;tapeheadv1\xaa\x02\x0bTapehead.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,38 +35,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017dev.tapehead.v1P\001Z\026tapehead/v1;tapeheadv1\252\002\013Tapehead.V1'
   _globals['_PROVENANCE_MEASUREDENTRY']._loaded_options = None
   _globals['_PROVENANCE_MEASUREDENTRY']._serialized_options = b'8\001'
-  _globals['_MODELKIND']._serialized_start=2636
-  _globals['_MODELKIND']._serialized_end=2735
-  _globals['_NONFINITE']._serialized_start=2737
-  _globals['_NONFINITE']._serialized_end=2821
+  _globals['_MODELKIND']._serialized_start=2662
+  _globals['_MODELKIND']._serialized_end=2761
+  _globals['_NONFINITE']._serialized_start=2763
+  _globals['_NONFINITE']._serialized_end=2847
   _globals['_MANIFEST']._serialized_start=70
   _globals['_MANIFEST']._serialized_end=495
   _globals['_ENTRY']._serialized_start=498
   _globals['_ENTRY']._serialized_end=661
   _globals['_ENTRYTENSOR']._serialized_start=664
-  _globals['_ENTRYTENSOR']._serialized_end=975
-  _globals['_CARRY']._serialized_start=977
-  _globals['_CARRY']._serialized_end=1012
-  _globals['_STATETENSOR']._serialized_start=1015
-  _globals['_STATETENSOR']._serialized_end=1262
-  _globals['_QUESTIONANSWERING']._serialized_start=1265
-  _globals['_QUESTIONANSWERING']._serialized_end=2184
-  _globals['_QUESTIONANSWERING_STORYOVERFLOW']._serialized_start=1747
-  _globals['_QUESTIONANSWERING_STORYOVERFLOW']._serialized_end=1882
-  _globals['_QUESTIONANSWERING_ATTENTIONCOLUMNS']._serialized_start=1884
-  _globals['_QUESTIONANSWERING_ATTENTIONCOLUMNS']._serialized_end=1999
-  _globals['_QUESTIONANSWERING_UNKNOWNWORDS']._serialized_start=2001
-  _globals['_QUESTIONANSWERING_UNKNOWNWORDS']._serialized_end=2097
-  _globals['_QUESTIONANSWERING_SPLITTING']._serialized_start=2099
-  _globals['_QUESTIONANSWERING_SPLITTING']._serialized_end=2184
-  _globals['_PROBE']._serialized_start=2186
-  _globals['_PROBE']._serialized_end=2251
-  _globals['_PROBECALL']._serialized_start=2253
-  _globals['_PROBECALL']._serialized_end=2354
-  _globals['_PROVENANCE']._serialized_start=2357
-  _globals['_PROVENANCE']._serialized_end=2576
-  _globals['_PROVENANCE_MEASUREDENTRY']._serialized_start=2529
-  _globals['_PROVENANCE_MEASUREDENTRY']._serialized_end=2576
-  _globals['_BUNDLEFILE']._serialized_start=2578
-  _globals['_BUNDLEFILE']._serialized_end=2634
+  _globals['_ENTRYTENSOR']._serialized_end=1001
+  _globals['_CARRY']._serialized_start=1003
+  _globals['_CARRY']._serialized_end=1038
+  _globals['_STATETENSOR']._serialized_start=1041
+  _globals['_STATETENSOR']._serialized_end=1288
+  _globals['_QUESTIONANSWERING']._serialized_start=1291
+  _globals['_QUESTIONANSWERING']._serialized_end=2210
+  _globals['_QUESTIONANSWERING_STORYOVERFLOW']._serialized_start=1773
+  _globals['_QUESTIONANSWERING_STORYOVERFLOW']._serialized_end=1908
+  _globals['_QUESTIONANSWERING_ATTENTIONCOLUMNS']._serialized_start=1910
+  _globals['_QUESTIONANSWERING_ATTENTIONCOLUMNS']._serialized_end=2025
+  _globals['_QUESTIONANSWERING_UNKNOWNWORDS']._serialized_start=2027
+  _globals['_QUESTIONANSWERING_UNKNOWNWORDS']._serialized_end=2123
+  _globals['_QUESTIONANSWERING_SPLITTING']._serialized_start=2125
+  _globals['_QUESTIONANSWERING_SPLITTING']._serialized_end=2210
+  _globals['_PROBE']._serialized_start=2212
+  _globals['_PROBE']._serialized_end=2277
+  _globals['_PROBECALL']._serialized_start=2279
+  _globals['_PROBECALL']._serialized_end=2380
+  _globals['_PROVENANCE']._serialized_start=2383
+  _globals['_PROVENANCE']._serialized_end=2602
+  _globals['_PROVENANCE_MEASUREDENTRY']._serialized_start=2555
+  _globals['_PROVENANCE_MEASUREDENTRY']._serialized_end=2602
+  _globals['_BUNDLEFILE']._serialized_start=2604
+  _globals['_BUNDLEFILE']._serialized_end=2660
 # @@protoc_insertion_point(module_scope)

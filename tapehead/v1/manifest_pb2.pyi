@@ -71,7 +71,7 @@ class Entry(_message.Message):
     def __init__(self, name: _Optional[str] = ..., file: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[EntryTensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[EntryTensor, _Mapping]]] = ..., reads_state: _Optional[bool] = ..., writes_state: _Optional[bool] = ...) -> None: ...
 
 class EntryTensor(_message.Message):
-    __slots__ = ("name", "graph_name", "dtype", "shape", "batch_axis", "inspection", "description", "non_finite", "step_axis", "carry", "constant", "words")
+    __slots__ = ("name", "graph_name", "dtype", "shape", "batch_axis", "inspection", "description", "non_finite", "step_axis", "carry", "constant", "words", "constant_batched")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GRAPH_NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +84,7 @@ class EntryTensor(_message.Message):
     CARRY_FIELD_NUMBER: _ClassVar[int]
     CONSTANT_FIELD_NUMBER: _ClassVar[int]
     WORDS_FIELD_NUMBER: _ClassVar[int]
+    CONSTANT_BATCHED_FIELD_NUMBER: _ClassVar[int]
     name: str
     graph_name: str
     dtype: _tensor_pb2.DataType
@@ -96,7 +97,8 @@ class EntryTensor(_message.Message):
     carry: Carry
     constant: bool
     words: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., graph_name: _Optional[str] = ..., dtype: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., batch_axis: _Optional[int] = ..., inspection: _Optional[bool] = ..., description: _Optional[str] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ..., step_axis: _Optional[int] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., constant: _Optional[bool] = ..., words: _Optional[_Iterable[str]] = ...) -> None: ...
+    constant_batched: bool
+    def __init__(self, name: _Optional[str] = ..., graph_name: _Optional[str] = ..., dtype: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., batch_axis: _Optional[int] = ..., inspection: _Optional[bool] = ..., description: _Optional[str] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ..., step_axis: _Optional[int] = ..., carry: _Optional[_Union[Carry, _Mapping]] = ..., constant: _Optional[bool] = ..., words: _Optional[_Iterable[str]] = ..., constant_batched: _Optional[bool] = ...) -> None: ...
 
 class Carry(_message.Message):
     __slots__ = ("last", "axis")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +19,22 @@ from tests.end_to_end.server_process import START_SECONDS, ServerProcess
 from tests.foreign import (
     CONTEXT,
     FRAME,
+    FRAMED,
+    FRAMED_CONTEXT,
     HEAD_WIDTH,
     HEADS,
+    VOICE,
     Encoder,
     Recurrent,
     Vad,
     decoder,
     encoder,
+    framed,
     hidden,
     outside,
+    quantised,
     recurrent,
+    run_framed,
     vad,
 )
 
@@ -43,7 +50,7 @@ class Hosted:
 
     inputs: list[np.ndarray]
     expected: list[np.ndarray]
-    constants: dict[str, int] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
 
 
 def draw(*shape: int) -> list[np.ndarray]:
@@ -95,7 +102,34 @@ def host_encoder(folder: Path, models: Path) -> Hosted:
     return Hosted(rows, expected)
 
 
-HOSTS = {"vad": host_vad, "decoder": host_decoder, "recurrent": host_recurrent, "encoder": host_encoder}
+def host_framed(folder: Path, models: Path) -> Hosted:
+    """The author's program runs a whole recording at once; here each frame is a step, with the end of the last one."""
+    place = framed(folder / "framed.onnx")
+    adopt(place, models / "framed" / "1", Choices(step_axes={"input": 0}, carries={"input": FRAMED_CONTEXT}), {})
+    frames = draw(FRAMED)
+    return Hosted(frames, list(run_framed(place, np.concatenate(frames))))
+
+
+def host_quantised(folder: Path, models: Path) -> Hosted:
+    """Two sessions, or two steps, would share the scale of their quantisation: each runs for itself."""
+    place = quantised(folder / "quantised.onnx")
+    adopt(place, models / "quantised" / "1", Choices(step_axes={"mel": 1}, constants=frozenset({"voice"})), {})
+    session = onnxruntime.InferenceSession(str(place), providers=["CPUExecutionProvider"])
+    voice, state, rows, expected = np.full(VOICE, 0.3, np.float32), np.zeros((1, 1, 5), np.float32), draw(6), []
+    for row in rows:
+        mask, state = session.run(None, {"mel": row[np.newaxis, np.newaxis], "voice": voice[np.newaxis], "h0": state})
+        expected.append(mask[0, 0])
+    return Hosted(rows, expected, {"voice": voice})
+
+
+HOSTS = {
+    "vad": host_vad,
+    "decoder": host_decoder,
+    "recurrent": host_recurrent,
+    "encoder": host_encoder,
+    "framed": host_framed,
+    "quantised": host_quantised,
+}
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +166,17 @@ def test_without_what_is_carried_the_numbers_would_be_others(hosted: tuple[Serve
         output, state = session.run(["output", "stateN"], {"input": frame[np.newaxis], "state": state, "sr": rate})
 
     assert not np.allclose(output[0], known["vad"].expected[-1], rtol=2e-5, atol=2e-6)
+
+
+def test_steps_that_are_sent_together_do_not_share_what_a_call_would(
+    hosted: tuple[ServerProcess, dict[str, Hosted]],
+):
+    """Steps of one message are one call where that gives the same bits, and many calls elsewhere."""
+    server, known = hosted
+    for name in ("framed", "quantised"):
+        with tapehead.connect(server.grpc) as client, client.session(name, constants=known[name].constants) as session:
+            got = [result.output for result in session.stream(known[name].inputs)]
+        np.testing.assert_allclose(got, known[name].expected, rtol=2e-5, atol=2e-6, err_msg=name)
 
 
 def test_a_state_that_is_full_takes_no_further_step(hosted: tuple[ServerProcess, dict[str, Hosted]]):

@@ -130,6 +130,38 @@ class TestDoubts:
         assert (chunk.name, list(chunk.inputs[0].shape), chunk.outputs[0].step_axis) == ("chunk", [4], 1)
         assert (step.name, list(step.inputs[0].shape)) == ("step", [-1, 4])
 
+    @pytest.mark.parametrize("other", ["rows", "Reshape_dim_0"])
+    def test_an_open_axis_where_no_state_has_a_batch(self, other: str):
+        """Such an axis is no batch, whatever it is called; exporters name that of an output anew."""
+        inputs = [value("x", ["rows", 4]), value("h", [1, 1, 6])]
+        outputs = [value("y", [other, 3]), value("hn", [1, 1, 6])]
+
+        assert options(draft(inputs, outputs)) == ["--step-axis x=0"]
+        [chunk] = draft(inputs, outputs, step_axes={"x": 0}).manifest.entries
+        assert (chunk.name, chunk.inputs[0].batch_axis, chunk.outputs[0].step_axis) == ("chunk", -1, 0)
+
+    @pytest.mark.parametrize("told", [{"x": 1}, {"z": None}, {"*": None}])
+    def test_one_question_is_asked_of_all_axes_of_a_name(self, told: dict[str, int | None]):
+        inputs = [value("x", [1, "S", 4]), value("z", [1, "S", 2]), value("h", [1, 6])]
+        outputs = [value("y", ["S", "S", 3]), value("new_h", [1, 6])]
+
+        assert options(draft(inputs, outputs)) == ["--step-axis x=1"]
+        guessed = draft(inputs, outputs, step_axes=told)
+        assert not guessed.doubts
+        [entry] = guessed.manifest.entries
+        if told == {"x": 1}:
+            assert [t.step_axis for t in (*entry.inputs, *entry.outputs)] == [1, 1, 1], "of two of a name, the same one"
+
+    def test_an_input_without_steps_beside_one_with_steps(self):
+        inputs = [value("x", ["batch", "time", 4]), value("voice", ["batch", 2]), value("h", ["batch", 6])]
+        outputs = [value("y", ["batch", "time", 3]), value("new_h", ["batch", 6])]
+
+        assert options(draft(inputs, outputs, step_axes={"x": 1})) == ["--constant voice=VALUE"]
+        told = draft(inputs, outputs, step_axes={"x": 1}, constants=frozenset({"voice"}))
+        assert not told.doubts
+        voice = told.manifest.entries[0].inputs[1]
+        assert (voice.constant_batched, voice.batch_axis, list(voice.shape)) == (True, 0, [2])
+
     def test_a_state_that_grows(self):
         inputs = [X, value("past_k", ["batch", "past", 6])]
         outputs = [Y, value("present_k", ["batch", "past + 1", 6])]
@@ -182,6 +214,19 @@ def test_what_is_carried_is_part_of_what_the_graph_takes():
 
     [x] = guessed.manifest.entries[0].inputs
     assert (x.carry.last, x.carry.axis, list(x.shape)) == (2, 0, [8])
+
+
+def test_what_is_carried_between_steps_makes_a_call_one_step():
+    """No graph of many steps puts the end of one in front of the next."""
+    inputs, outputs = (
+        [value("x", ["rows", 10]), value("h", [1, 1, 6])],
+        [value("y", ["rows"]), value("hn", [1, 1, 6])],
+    )
+
+    [step] = draft(inputs, outputs, step_axes={"x": 0}, carries={"x": 2}).manifest.entries
+
+    [x] = step.inputs
+    assert (step.name, x.step_axis, x.carry.last, x.carry.axis, list(x.shape)) == ("step", 0, 2, 0, [8])
 
 
 def test_that_a_program_may_carry_is_always_noted():

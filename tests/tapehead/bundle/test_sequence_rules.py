@@ -40,6 +40,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], Callable[[Manifest], object], st
         lambda m: setattr(m.entries[0].inputs[1], "step_axis", 0),
         "neither step_axis nor carry",
     ),
+    "constant without batch": (
+        write_rated,
+        lambda m: setattr(x_of(m), "constant_batched", True),
+        "constant_batched is for a constant",
+    ),
     "constant output": (write_rated, lambda m: setattr(m.entries[0].outputs[0], "constant", True), "are for inputs"),
     "chunk without axis": (write_summing, lambda m: x_of(m).ClearField("step_axis"), "an input with a step_axis"),
     "output without axis": (

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
-from tapehead.bundle import BundleError
+from tapehead.bundle import BundleError, to_array, verify
 from tapehead.bundle.adopt import adopt
 from tapehead.bundle.choices import Choices
+from tapehead.bundle.trial import STEPS
 from tests.bundles import onnx_bytes, value
-from tests.foreign import vad
+from tests.foreign import VOICE, quantised, vad
 
 
 def sums(place: Path, *, backwards: bool = False) -> Path:
@@ -54,6 +56,15 @@ def test_which_lengths_ran_is_said(tmp_path: Path):
     assert [80] in shapes
 
 
+def test_steps_of_several_lengths_are_no_obstacle_to_a_chunk(tmp_path: Path):
+    """The steps of a chunk have one length, and so has each chunk of its probe."""
+    written = adopt(sums(tmp_path / "s.onnx"), tmp_path / "s/1", Choices(step_axes={"x": None}), {})
+
+    assert [entry.name for entry in written.manifest.entries] == ["step", "chunk"]
+    shapes = [list(call.inputs[0].shape) for call in written.manifest.probes[1].calls]
+    assert shapes == [[STEPS, 1, 2]]
+
+
 def test_a_length_that_was_told_is_the_only_one(tmp_path: Path):
     choices = Choices(lengths={"input": 512}, carries={"input": 64})
 
@@ -72,6 +83,28 @@ def test_numbers_that_are_not_finite_are_refused_before_a_server_does(tmp_path: 
 
     with pytest.raises(BundleError, match="'y' is not finite for random inputs"):
         adopt(place, tmp_path / "log/1", Choices(), {})
+
+
+def test_what_shares_the_scale_of_its_quantisation_is_told_and_is_no_mistake(tmp_path: Path):
+    choices = Choices(step_axes={"mel": 1}, constants=frozenset({"voice"}))
+
+    written = adopt(quantised(tmp_path / "q.onnx"), tmp_path / "q/1", choices, {"voice": 0.5})
+
+    assert any("one session at a time" in note for note in written.notes)
+    assert any("runs them one after the other" in note for note in written.notes)
+    assert verify(tmp_path / "q" / "1") == 0.0
+    [probe] = written.manifest.probes
+    given = [to_array(t) for call in probe.calls for t in call.inputs if t.name == "voice"]
+    assert given[0].tolist() == [0.5] * VOICE, "a single number stands for all elements"
+
+
+def test_what_no_graph_may_have_is_said_before_anything_runs(tmp_path: Path):
+    graph = onnx.load(vad(tmp_path / "vad.onnx"))
+    graph.graph.node[0].domain = "com.example"
+    onnx.save(graph, tmp_path / "vad.onnx")
+
+    with pytest.raises(BundleError, match=r"unknown operator domain .com\.example."):
+        adopt(tmp_path / "vad.onnx", tmp_path / "vad/1", Choices(), {})
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tapehead.bundle import read_manifest
 from tapehead.cli import app
 from tapehead.v1.manifest_pb2 import Manifest
 from tests.bundles import onnx_bytes, value
-from tests.foreign import decoder, hidden, outside, vad
+from tests.foreign import decoder, hidden, outside, quantised, vad
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -79,6 +79,17 @@ def test_what_is_unsure_is_asked_with_a_command_that_answers_it(run: Run, tmp_pa
     assert "How long may it be?" in refused[2]
     assert answered[0] == 0, answered[2]
     assert list(read_manifest(folder).state[0].maximum) == [2, 8, 4]
+
+
+def test_a_command_that_answers_a_question_says_again_what_was_said(run: Run, tmp_path: Path):
+    model = quantised(tmp_path / "q.onnx")
+
+    _, printed, _ = run("inspect", model, "--step-axis", "mel=1")
+    code, _, refused = run("build", model, "--step-axis", "mel=1", tmp_path / "q/1")
+
+    assert code == 1
+    for said in (printed, refused):
+        assert f"tapehead bundle build {model} --step-axis mel=1 --constant voice=VALUE models/" in said
 
 
 def test_a_bundle_that_was_built_is_verified_again(run: Run, tmp_path: Path):
