@@ -72,11 +72,13 @@ class Sessions:
         labels: Mapping[str, str] | None = None,
         window: int = 0,
         ttl: float | None = None,
+        model_version: int = 0,
         incarnation: str = "",
     ) -> SessionInfo:
         """Creates a session that goes on from the latest or a kept step of another, which is not touched.
 
-        `window` is in steps, `ttl` in seconds; both are as the forked session's unless given.
+        `window` is in steps, `ttl` in seconds; both are as the forked session's unless given. With `model_version` the
+        new session goes on with that version of the model; raises ModelMismatch, naming the tensor, where it cannot.
         """
         return self._portal.call(
             self._sessions.fork(
@@ -86,6 +88,7 @@ class Sessions:
                 labels=labels,
                 window=window,
                 ttl=ttl,
+                model_version=model_version,
                 incarnation=incarnation,
             )
         )

@@ -149,11 +149,13 @@ class Sessions:
         labels: Mapping[str, str] | None = None,
         window: int = 0,
         ttl: float | None = None,
+        model_version: int = 0,
         incarnation: str = "",
     ) -> SessionInfo:
         """Creates a session that goes on from the latest or a kept step of another, which is not touched.
 
-        `window` is in steps, `ttl` in seconds; both are as the forked session's unless given.
+        `window` is in steps, `ttl` in seconds; both are as the forked session's unless given. With `model_version` the
+        new session goes on with that version of the model; raises ModelMismatch, naming the tensor, where it cannot.
         """
         request = session_service_pb2.ForkSessionRequest(
             session_id=session_id,
@@ -162,6 +164,7 @@ class Sessions:
             request_id=str(uuid.uuid4()),
             labels=labels,
             window=window,
+            model_version=model_version,
         )
         if ttl is not None:
             request.ttl.FromTimedelta(timedelta(seconds=ttl))

@@ -95,6 +95,7 @@ def fork_spec(request: session_service_pb2.ForkSessionRequest) -> CreateSpec:
     """Returns what a request asks to create as a fork."""
     return CreateSpec(
         session_id=request.new_session_id,
+        model_version=request.model_version,
         request_id=request.request_id,
         labels=dict(request.labels),
         window=request.window,

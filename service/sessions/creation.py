@@ -16,6 +16,7 @@ from .constants import NOTHING, Constants, Given
 from .identity import CreateSpec, checked, named, request_hash
 from .live import first_state, gone
 from .messages import Arrays
+from .migration import check_compatible, moved_state
 from .states import kept_steps, state_of
 from .usage import Usage
 
@@ -72,8 +73,9 @@ class Creation:
     ) -> tuple[Key, Head]:
         """Creates a session that goes on from a step of another: from the latest if None. The other is not touched.
 
-        The new session's steps are numbered on from that step. Its model is the source's; window, time to live and
-        kept states too, where the request leaves them open. Raises what `create` raises, and StepNotKept.
+        The new session's steps are numbered on from that step. Its model is the source's, in another version if the
+        request names one; window, time to live and kept states too, where the request leaves them open. Raises what
+        `create` raises, StepNotKept, and ModelMismatch where it cannot go on with that version.
         """
         about = f"{source.session_id} {incarnation.hex() if incarnation else ''} {'' if step is None else step}"
         request = request_hash(checked(spec), about)
@@ -85,16 +87,24 @@ class Creation:
             raise gone(source.session_id, head)
         born = head.birth
         model = self._repository.get(born.model_id, born.model_version)
+        target = self._repository.get(born.model_id, spec.model_version or born.model_version)
+
+        def state_for_target(state: bytes) -> bytes:
+            return state if target is model else moved_state(source.session_id, state, model, target)
+
         record = await state_of(self._store, source, incarnation or head.incarnation, step, model)
+        if target is not model:
+            check_compatible(source.session_id, model, target)
         failpoints.hit("fork")
         at = record.head.committed_step if step is None else step
-        birth = self._birth(model, spec, request, origin_step=at, like=born)
+        birth = self._birth(target, spec, request, origin_step=at, like=born)
         birth = replace(birth, constants=born.constants, began=born.began)
+        state = state_for_target(record.state)
         if not (birth.began and at and 0 in kept_steps(record.head)):
-            return await self._write(source.owner, spec, birth, record.state)
+            return await self._write(source.owner, spec, birth, state)
         begun = await state_of(self._store, source, record.head.incarnation, 0, model)  # no model could give it again
-        snapshot = Snapshot(birth, at, "", record.state, kept_states={0: begun.state, at: record.state})
-        return await self.write_whole(source.owner, spec, snapshot)
+        kept = {0: state_for_target(begun.state), at: state}
+        return await self.write_whole(source.owner, spec, Snapshot(birth, at, "", state, kept_states=kept))
 
     def _birth(
         self, model: Model, spec: CreateSpec, request: bytes, *, origin_step: int = 0, like: Birth | None = None

@@ -68,15 +68,20 @@ def fork(
     label: Annotated[
         list[str] | None, typer.Option("--label", help="A label of the new session, KEY=VALUE; repeatable.")
     ] = None,
+    version: Annotated[
+        int, typer.Option("--version", min=0, help="The version of the model to go on with; its own if not given.")
+    ] = 0,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Create a session that goes on from a step of another.
+    """Create a session that goes on from a step of another, with another version of its model if that fits.
 
     The other one is not touched. Steps of the new one are numbered on from there.
     """
     with connect(server) as client:
-        info = client.sessions.fork(session_id, step=step, new_session_id=new_id, labels=labels(label))
+        info = client.sessions.fork(
+            session_id, step=step, new_session_id=new_id, labels=labels(label), model_version=version
+        )
     if as_json:
         print_json(info)
     else:

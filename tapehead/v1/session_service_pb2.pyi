@@ -290,7 +290,7 @@ class ReadStateResponse(_message.Message):
     def __init__(self, step: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
 
 class ForkSessionRequest(_message.Message):
-    __slots__ = ("session_id", "incarnation", "step", "new_session_id", "request_id", "labels", "window", "ttl")
+    __slots__ = ("session_id", "incarnation", "step", "new_session_id", "request_id", "labels", "window", "ttl", "model_version")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -306,6 +306,7 @@ class ForkSessionRequest(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     incarnation: str
     step: int
@@ -314,7 +315,8 @@ class ForkSessionRequest(_message.Message):
     labels: _containers.ScalarMap[str, str]
     window: int
     ttl: _duration_pb2.Duration
-    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., step: _Optional[int] = ..., new_session_id: _Optional[str] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., window: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    model_version: int
+    def __init__(self, session_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., step: _Optional[int] = ..., new_session_id: _Optional[str] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., window: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., model_version: _Optional[int] = ...) -> None: ...
 
 class ForkSessionResponse(_message.Message):
     __slots__ = ("session",)

@@ -162,7 +162,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForkSession(self, request, context):
-        """Creates a session that goes on from the latest or a kept step of another, which is not touched.
+        """Creates a session that goes on from the latest or a kept step of another, which is not touched; with another
+        version of its model, if that is named and fits.
 
         The new session's steps are numbered on from that step. Repeatable with the same `request_id` and content.
         """

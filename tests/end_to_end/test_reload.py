@@ -85,6 +85,35 @@ async def test_a_reload_under_load_loses_no_step(server: ServerProcess, models: 
     assert (served.version, served.versions, served.retired_versions) == (2, (2, 1), (1,))
 
 
+def test_a_session_goes_on_with_a_new_version_where_that_fits_also_after_a_kill(
+    server: ServerProcess, models: Path
+) -> None:
+    """A fork by name of the version; the session itself stays on its own, and one that does not fit is refused."""
+    with tapehead.connect(server.grpc) as client:
+        with client.session("accumulator", session_id="old", keep_every=1, keep_most=4) as session:
+            assert [session.step(x(1)).outputs["y"][0] for _ in range(3)] == [1, 2, 3]
+        write_accumulator(models, version=2)
+        write_accumulator(models, version=3, size=4)
+        for version in (2, 3):
+            client.models.load("accumulator", version)
+        moved = client.sessions.fork("old", new_session_id="new", model_version=2)
+        with pytest.raises(tapehead.errors.ModelMismatch, match=r"'accumulator' version 1, with input 'x' of 'step'"):
+            client.sessions.fork("old", new_session_id="other", model_version=3)
+        command = ["sessions", "fork", "old", "--as", "typed", "--version", "2", "--step", "2", "--server", server.grpc]
+        typed = CliRunner().invoke(app, command)
+        server.kill()
+        server.start()
+        with client.session(session_id="new") as session:
+            assert session.step(x(5)).outputs["y"][0] == 8
+        with client.session(session_id="old") as session:
+            assert session.step(x(1)).outputs["y"][0] == 4
+        found = {one.session_id: (one.model_version, one.committed_step) for one in client.sessions.list()}
+
+    assert (moved.model_version, moved.committed_step) == (2, 3)
+    assert typed.stdout == "Forked 'old' at step 2 into 'typed'.\n"
+    assert found == {"old": (1, 4), "new": (2, 4), "typed": (2, 2)}
+
+
 def test_health_metrics_and_the_commands_follow(server: ServerProcess, models: Path) -> None:
     def command(*words: str) -> Result:
         return CliRunner().invoke(app, ["models", *words, "--server", server.grpc])
