@@ -68,9 +68,14 @@ def checked(spec: CreateSpec) -> CreateSpec:
     return spec
 
 
+def is_session_id(text: str) -> bool:
+    """Whether this can name a session."""
+    return _SESSION_ID.fullmatch(text) is not None
+
+
 def check_session_id(session_id: str) -> None:
     """Raises InvalidField unless this can name a session."""
-    if not _SESSION_ID.fullmatch(session_id):
+    if not is_session_id(session_id):
         raise InvalidField("session_id", "1 to 128 characters of A-Z a-z 0-9 . _ / : -", repr(session_id))
 
 

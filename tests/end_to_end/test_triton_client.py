@@ -13,6 +13,7 @@ import pytest
 
 import tapehead
 from tests.end_to_end.server_process import ServerProcess
+from tests.redis_process import RedisProcess
 
 pytestmark = pytest.mark.end_to_end
 
@@ -67,14 +68,17 @@ def test_a_sequence_is_a_session(server: ServerProcess) -> None:
 
     assert got["values"] == [1, 3, 6]
     assert got["named"] == [5, 10]
+    assert got["odd"] == [2, 4]
     assert got["flat"] == [[3], 11], "an answer has a batch axis if its request had one"
     assert got["batched"] == [[1, 1], 36]
     assert (got["id"], got["step"], got["session_id"]) == ("r9", 4, "oip/accumulator/a-name")
     with tapehead.connect(server.grpc) as client:
         listed = {info.session_id: info.committed_step for info in client.sessions.list(model_id="accumulator")}
         state = client.sessions.read_state("oip/accumulator/a-name")
+        (odd,) = client.sessions.list(labels={"oip.sequence": "user@example.org #1"})
     assert listed["oip/accumulator/a-name"] == 4
     assert state.tensors["total"].tolist() == [12, 12, 12]
+    assert odd.committed_step == 2
 
 
 def test_a_step_with_a_number_happens_once_and_one_without_each_time(server: ServerProcess) -> None:
@@ -163,3 +167,25 @@ def test_a_sequence_survives_kills_of_its_server(tmp_path: Path, models: Path) -
 
     assert got["values"] == list(range(1, 151))
     assert got["failures"] >= 2
+
+
+def test_a_sequence_moves_between_servers_that_share_a_store(tmp_path: Path, models: Path) -> None:
+    """Its client needs no server in particular, and may lose one by a kill -9 between two steps."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    flags = ("--models", str(models))
+    with (
+        RedisProcess(tmp_path / "redis") as redis,
+        ServerProcess(tmp_path / "one", *flags, store=redis.url) as one,
+        ServerProcess(tmp_path / "two", *flags, store=redis.url) as two,
+    ):
+        got = play(one, "wander", two.grpc)
+        assert got["values"] == list(range(1, 13))
+        assert got["again"] == got["values"], (
+            "sent to the other server too, a numbered step is answered and not applied"
+        )
+        assert got["plain"] == list(range(1, 9))
+
+        assert play(one, "go_on", "2") == [9, 10]
+        one.kill()
+        assert play(two, "go_on", "2") == [11, 12]

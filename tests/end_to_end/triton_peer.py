@@ -71,6 +71,7 @@ def describe(client: Any) -> Any:
 def sequence(client: Any) -> Any:
     values = [step(client, 42, 1, sequence_start=True), step(client, 42, 2), step(client, 42, 3, sequence_end=True)]
     named = [step(client, "a-name", 5, sequence_start=True), step(client, "a-name", 5)]
+    odd = [step(client, "user@example.org #1", 2, sequence_start=True), step(client, "user@example.org #1", 2)]
     flat = client.infer(MODEL, x(1, batched=False), sequence_id="a-name")
     batched = client.infer(
         MODEL, x(1), sequence_id="a-name", request_id="r9", outputs=[triton.InferRequestedOutput("sum")]
@@ -79,6 +80,7 @@ def sequence(client: Any) -> Any:
     return {
         "values": values,
         "named": named,
+        "odd": odd,
         "flat": [list(flat.as_numpy("y").shape), total(flat)],
         "batched": [list(batched.as_numpy("sum").shape), float(batched.as_numpy("sum")[0, 0])],
         "id": batched.get_response().id,
@@ -211,6 +213,24 @@ def survive(client: Any, count: str) -> Any:
     return {"values": values, "failures": failures}
 
 
+def wander(client: Any, elsewhere: str) -> Any:
+    """Sequences whose every step may come to another server, one of them with each step sent to both."""
+    with triton.InferenceServerClient(elsewhere) as other:
+        values, again = [], []
+        for number in range(1, 13):
+            here, there = (client, other) if number % 3 else (other, client)
+            flags = {"sequence_start": number == 1, "sequence_end": number == 12, "request_id": str(number)}
+            for server, answers in ((here, values), (there, again)):
+                answers.append(step(server, "wanderer", 1, **flags, parameters={"expected_step": number}))
+        plain = [step(other if number % 2 else client, 5, 1, sequence_start=number == 0) for number in range(8)]
+    return {"values": values, "again": again, "plain": plain}
+
+
+def go_on(client: Any, count: str) -> Any:
+    """So many more steps of a sequence that somebody began."""
+    return [step(client, 5, 1) for _ in range(int(count))]
+
+
 def side_by_side(client: Any) -> Any:
     """The asynchronous client: twenty sequences at once."""
 
@@ -228,7 +248,8 @@ def side_by_side(client: Any) -> Any:
 
 
 SCENARIOS = {
-    act.__name__: act for act in (describe, sequence, numbered, restart, unload, errors, question, stream, survive)
+    act.__name__: act
+    for act in (describe, sequence, numbered, restart, unload, errors, question, stream, survive, wander, go_on)
 }
 
 

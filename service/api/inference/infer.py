@@ -29,7 +29,7 @@ from ...sessions.identity import CreateSpec
 from ...sessions.lifecycle import Lifecycle
 from ...sessions.messages import StepAnswer, StepMessage
 from ...sessions.sequences import Sequences
-from ...sessions.standing import ENDED, WRITER, SequenceNotStarted, sequence_session
+from ...sessions.standing import ENDED, WRITER, SequenceNotStarted, sequence_labels, sequence_session
 from ...store.base import Key
 from ..call import Call
 from ..questions import QuestionService
@@ -112,7 +112,8 @@ class Inference:
         if parameters.expected_step not in (None, 1):
             raise InvalidField("parameters['expected_step']", "1, where a sequence starts", parameters.expected_step)
         message, given, batched = _decoded(request, parameters, model, is_start=True)
-        spec = CreateSpec(key.session_id, model.model_id, model.version, given=lambda _: given)
+        labels = sequence_labels(key.session_id, parameters.sequence_id)
+        spec = CreateSpec(key.session_id, model.model_id, model.version, labels=labels, given=lambda _: given)
         mark = _mark(request.id, message, given, model, parameters)
         incarnation = await self._sequences.begin(key.owner, spec, mark, is_whole=parameters.end)
         writer = ENDED if parameters.end else WRITER

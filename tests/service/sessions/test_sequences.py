@@ -8,16 +8,30 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.errors import OutcomeUnknown, SessionExists, SessionNotFound, SessionReplaced
-from service.sessions.identity import CreateSpec
+from service.sessions.identity import CreateSpec, check_session_id
 from service.sessions.portable import Portable
 from service.sessions.sequences import KEEP_ENDED_SECONDS, Sequences
-from service.sessions.standing import ENDED, REPLACED, WRITER, SequenceNotStarted, sequence_session
+from service.sessions.standing import ENDED, REPLACED, WRITER, SequenceNotStarted, sequence_labels, sequence_session
 from service.store.base import Key, Store
 from service.store.memory import MemoryStore
 from tests.service.fakes import OWNER, Server, serving, step_message
 
 KEY = Key(OWNER, sequence_session("accumulator", "7"))
 SPEC = CreateSpec(KEY.session_id, "accumulator")
+
+
+def test_any_name_is_a_session_of_its_own() -> None:
+    names = ["7", "a b", "a/b", "user@example.org#1", "Ünïcode", "x" * 128, "x" * 127 + "y", ":64:YSBi", ":sha256:00"]
+    sessions = [sequence_session("accumulator", name) for name in names]
+
+    for name, session in zip(names, sessions, strict=True):
+        check_session_id(session)
+        shown = not sequence_labels(session, name)
+        assert shown == (name in ("7", "a/b"))
+        if len(name) < 64:
+            assert f"for sequence {name} to model 'accumulator'" in str(SequenceNotStarted(session, "unknown"))
+    assert sessions[0] == "oip/accumulator/7"
+    assert len(set(sessions)) == len(names)
 
 
 class Oip:
