@@ -56,9 +56,14 @@ class ReplyLine(Generic[T]):
         self._closed = True
         self.look()
 
+    @property
+    def is_full(self) -> bool:
+        """Tells whether the reader has to wait before it goes on."""
+        return self._weight > self._limit
+
     async def wait_room(self) -> None:
         """Returns when the line is short enough for the reader to go on."""
-        while self._weight > self._limit:
+        while self.is_full:
             self._room = asyncio.get_running_loop().create_future()
             try:
                 await self._room

@@ -144,7 +144,8 @@ class StepStream:
             line.put(reply, reply.weight if type(reply) is Pending else 1)
             if type(reply) is Failed and reply.ends_stream:
                 break
-            await line.wait_room()
+            if line.is_full:
+                await line.wait_room()
         line.close()
 
     def _take(self, message: pb.StreamStepsRequest | Unreadable) -> Reply:

@@ -90,13 +90,13 @@ class Backlog:
     def scratch_of(self, work: StepWork) -> int:
         """The slot for the state after a step, other than the session's own."""
         if work.scratch is None:
-            work.scratch = self.pool_of(work.model).take()
+            work.scratch = work.session.slots.take()
         return work.scratch
 
     def rewind(self, work: StepWork) -> StepWork:
         """Completes a rewind, whose next state came with its message."""
         assert work.message.next_state is not None
-        self.pool_of(work.model).write(self.scratch_of(work), work.message.next_state)
+        work.session.slots.write(self.scratch_of(work), work.message.next_state)
         work.collect({}, 0.0)
         return work
 
@@ -104,7 +104,7 @@ class Backlog:
         """Takes out work whose outcome is known, with its scratch slot."""
         work.stage = Stage.SETTLED
         if isinstance(work, StepWork) and work.scratch is not None:
-            self.pool_of(work.model).free(work.scratch)
+            work.session.slots.free(work.scratch)
             work.scratch = None
         self.steps -= work.length
         self._steps_of[work.owner] -= work.length

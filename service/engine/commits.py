@@ -42,21 +42,18 @@ class Committer:
         self._clock = clock
         self.committed_steps = 0
 
-    def begin(self, works: list[StepWork]) -> Coroutine[None, None, None]:
-        """Commits messages of different sessions together; each has an outcome of its own.
+    def begin(self, works: list[StepWork], states: Arrays) -> Coroutine[None, None, None]:
+        """Commits messages of different sessions of one model together; each has an outcome of its own.
 
+        Row by row, `states` are those after them. They are written down here, and may be overwritten afterwards.
         From here on, before anything is awaited, the outcome is the store's to tell: nobody can take the works out.
         """
-        commits = [self._commit_of(*each) for each in zip(works, self._states_of(works), strict=True)]
+        layout, tensors = works[0].session.layout, works[0].model.state
+        records = layout.encode_rows(len(works), [states[tensor.name] for tensor in tensors])
+        commits = [self._commit_of(work, record) for work, record in zip(works, records, strict=True)]
         for work in works:
             work.stage = Stage.COMMITTING
         return self._commit(works, commits)
-
-    def _states_of(self, works: list[StepWork]) -> list[bytes]:
-        """The records of the states after the works, all of one model."""
-        pool = self._backlog.pool_of(works[0].model)
-        states = pool.stack([self._backlog.scratch_of(work) for work in works])
-        return works[0].session.layout.encode_rows(len(works), list(states.values()))
 
     async def _commit(self, works: list[StepWork], commits: list[Commit]) -> None:
         started = self._clock.monotonic()
@@ -75,10 +72,12 @@ class Committer:
             for work in works:
                 self._unknown(work, StoreUnavailable("it failed"))
         else:
-            seconds = self._clock.monotonic() - started
+            self._count(
+                [work for work, outcome in zip(works, outcomes, strict=True) if type(outcome) is Applied], started
+            )
             for work, outcome in zip(works, outcomes, strict=True):
                 if isinstance(outcome, Applied):
-                    self._applied(work, outcome.head, seconds)
+                    self._applied(work, outcome.head)
                 elif isinstance(outcome, Lost):
                     self._lost(work, outcome)
                 else:
@@ -109,7 +108,7 @@ class Committer:
             drop_kept=retention.drop,
         )
 
-    def _applied(self, work: StepWork, head: Head, seconds: float) -> None:
+    def _applied(self, work: StepWork, head: Head) -> None:
         live = work.session
         live.works.popleft()
         live.rules.commit(work.span, head.oldest_kept_answer)
@@ -119,7 +118,6 @@ class Committer:
             assert work.scratch is not None
             live.slot, work.scratch = work.scratch, live.slot
         self._backlog.settle(work)
-        self._count(work, seconds)
         work.reply(fresh_answer(work.message, work.result, committed_step=head.committed_step))
         attachment = live.attachment
         if attachment is not None and attachment is not work.origin:
@@ -150,11 +148,15 @@ class Committer:
         unary = OutcomeUnknown(live.key.session_id, work.span.first_step, "store")
         self._backlog.fail(work, error if work.origin is not None else unary)
 
-    def _count(self, work: StepWork, seconds: float) -> None:
-        self.committed_steps += work.length
-        self._rate.add(work.length)
-        queued = work.started_at - work.submitted_at
-        self._observer.message_done(work.model.model_id, work.length, queued, work.infer_seconds, seconds)
+    def _count(self, works: list[StepWork], started: float) -> None:
+        """Tells of messages of one model that were committed together; that began at `started`."""
+        steps = sum(work.length for work in works)
+        self.committed_steps += steps
+        self._rate.add(steps)
+        if works:
+            waited = [work.started_at - work.submitted_at for work in works]
+            ran = [work.infer_seconds for work in works]
+            self._observer.messages_done(works[0].model.model_id, steps, waited, ran, self._clock.monotonic() - started)
 
 
 def _joined(runs: list[Arrays]) -> Arrays:

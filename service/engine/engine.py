@@ -119,7 +119,8 @@ class Engine:
         for work in batch:
             work.begin(started)
         if batch[0].entry == REWIND:
-            self._commit([self._backlog.rewind(work) for work in batch if isinstance(work, StepWork)])
+            rewinds = [self._backlog.rewind(work) for work in batch if isinstance(work, StepWork)]
+            self._commit(rewinds, self.pool_of(batch[0].model).stack([work.slot for work in rewinds]))
             return
         inputs, state = self._stack(batch)
         try:
@@ -134,20 +135,18 @@ class Engine:
         self._observer.batch_run(batch[0].model.model_id, batch[0].run_entry, len(batch), seconds)
         finished = self._unstack(batch, outputs, next_state, seconds)
         if finished:
-            self._commit(finished)
+            works = [work for work in (batch[row] for row in finished) if isinstance(work, StepWork)]
+            self._commit(works, _chosen(next_state, finished, len(batch)))
 
-    def _commit(self, finished: list[StepWork]) -> None:
+    def _commit(self, finished: list[StepWork], states: Arrays) -> None:
         """Lets the commit go its way while the next batch, of other sessions, runs."""
-        task = asyncio.create_task(self._committer.begin(finished))
+        task = asyncio.create_task(self._committer.begin(finished, states))
         self._commits.add(task)
         task.add_done_callback(self._commits.discard)
 
     def _stack(self, batch: Sequence[Work]) -> tuple[Arrays, Arrays]:
         first = batch[0]
-        if first.run_steps == 1:
-            inputs = {name: np.stack([work.inputs[name][work.done_steps] for work in batch]) for name in first.inputs}
-        else:
-            inputs = {name: np.stack([_next_of(work, name) for work in batch]) for name in first.inputs}
+        inputs = {name: _rows([_next_of(work, name) for work in batch], first.run_steps) for name in first.inputs}
         for spec in first.model.entries[first.run_entry].constants:
             value = first.constants[spec.name]  # as every work of the batch has it
             inputs[spec.name] = np.broadcast_to(value, (len(batch), *value.shape))
@@ -175,8 +174,8 @@ class Engine:
             if work.stage is Stage.RUNNING:
                 await self._turn([work])
 
-    def _unstack(self, batch: Sequence[Work], outputs: Arrays, next_state: Arrays, seconds: float) -> list[StepWork]:
-        """Gives each row its outputs and its next state; returns the messages whose last step this was."""
+    def _unstack(self, batch: Sequence[Work], outputs: Arrays, next_state: Arrays, seconds: float) -> list[int]:
+        """Gives each row its outputs and its next state; returns the rows of messages whose last step this was."""
         model, entry = batch[0].model, batch[0].model.entries[batch[0].run_entry]
         for row, tensor in non_finite_rows([*entry.outputs, *model.state], {**outputs, **next_state}).items():
             if batch[row].run_steps > 1:
@@ -188,7 +187,7 @@ class Engine:
         rows = [row for row, work in enumerate(batch) if work.stage is Stage.RUNNING]  # those not taken out meanwhile
         steps = [work for work in (batch[row] for row in rows) if isinstance(work, StepWork)]
         if next_state and steps:
-            states = next_state if len(rows) == len(batch) else {name: a[rows] for name, a in next_state.items()}
+            states = _chosen(next_state, rows, len(batch))
             self.pool_of(model).unstack([self._backlog.scratch_of(work) for work in steps], states)
         if batch[0].run_steps == 1:
             outputs = {name: array[:, np.newaxis] for name, array in outputs.items()}
@@ -199,7 +198,7 @@ class Engine:
             if not work.is_complete:
                 self._backlog.schedule(work)
             elif isinstance(work, StepWork):
-                finished.append(work)
+                finished.append(row)
             elif isinstance(work, ReadWork):
                 self._answer(work)
             elif isinstance(work, StartWork):
@@ -235,4 +234,17 @@ class Engine:
 
 def _next_of(work: Work, name: str) -> np.ndarray:
     """What the next run takes of an input, [steps, ...]."""
+    if work.run_steps == work.length:
+        return work.inputs[name]
     return work.inputs[name][work.done_steps : work.done_steps + work.run_steps]
+
+
+def _rows(parts: Sequence[np.ndarray], steps: int) -> np.ndarray:
+    """The parts [steps, ...] below one another: [rows, steps, ...], or [rows, ...] of a single step."""
+    joined = np.concatenate(parts)
+    return joined if steps == 1 else joined.reshape(len(parts), steps, *joined.shape[1:])
+
+
+def _chosen(batch: Arrays, rows: Sequence[int], size: int) -> Arrays:
+    """Some rows of a batch of that size; all of them without a copy."""
+    return batch if len(rows) == size else {name: array[rows] for name, array in batch.items()}

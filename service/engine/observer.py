@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -11,8 +12,10 @@ class Observer(Protocol):
     def batch_run(self, model_id: str, entry: str, size: int, seconds: float) -> None:
         """A batch of `size` rows was run."""
 
-    def message_done(self, model_id: str, steps: int, queue: float, infer: float, commit: float) -> None:
-        """A message of so many steps was committed; seconds waited, run, and committed."""
+    def messages_done(
+        self, model_id: str, steps: int, queue: Sequence[float], infer: Sequence[float], commit: float
+    ) -> None:
+        """Messages of so many steps in all were committed together; seconds each waited and ran, and of the commit."""
 
     def question_done(self, model_id: str, queue: float, infer: float) -> None:
         """A question was answered; seconds waited and run."""

@@ -34,7 +34,7 @@ _KEPT = struct.Struct("<4sHHHQ")
 _CHECKSUM = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, like a head: one is made for every step
 class HeadRow:
     """A head and what its store needs to find the rest of the session."""
 

@@ -6,7 +6,7 @@ Labels are models, entries, phases, reasons and RPCs: never a session, a client 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
@@ -72,13 +72,15 @@ class Metrics(Collector):
             batches[entry] = Distribution(ROWS)
         batches[entry].observe(size)
 
-    def message_done(self, model_id: str, steps: int, queue: float, infer: float, commit: float) -> None:
+    def messages_done(
+        self, model_id: str, steps: int, queue: Sequence[float], infer: Sequence[float], commit: float
+    ) -> None:
         tally = self._models[model_id]
         tally.steps += steps
         phases = tally.step_phases
-        phases["queue"].observe(queue)
-        phases["infer"].observe(infer)
-        phases["commit"].observe(commit)
+        phases["queue"].observe_all(queue)
+        phases["infer"].observe_all(infer)
+        phases["commit"].observe(commit, len(queue))
 
     def question_done(self, model_id: str, queue: float, infer: float) -> None:
         tally = self._models[model_id]

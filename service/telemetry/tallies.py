@@ -27,9 +27,17 @@ class Distribution:
         self._counts = [0] * (len(bounds) + 1)
         self._total = 0.0
 
-    def observe(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._total += value
+    def observe(self, value: float, count: int = 1) -> None:
+        """Notes a value that was seen so often."""
+        self._counts[bisect_left(self._bounds, value)] += count
+        self._total += value * count
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Notes values that were seen once each."""
+        bounds, counts = self._bounds, self._counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self._total += sum(values)
 
     @property
     def total(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -87,7 +87,9 @@ class SilentObserver:
     """Hears and says nothing."""
 
     def batch_run(self, model_id: str, entry: str, size: int, seconds: float) -> None: ...
-    def message_done(self, model_id: str, steps: int, queue: float, infer: float, commit: float) -> None: ...
+    def messages_done(
+        self, model_id: str, steps: int, queue: Sequence[float], infer: Sequence[float], commit: float
+    ) -> None: ...
     def question_done(self, model_id: str, queue: float, infer: float) -> None: ...
     def replayed(self, model_id: str, steps: int) -> None: ...
 

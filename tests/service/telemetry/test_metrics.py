@@ -27,13 +27,15 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 def test_steps_are_counted_and_timed_in_their_phases() -> None:
     metrics = Metrics()
-    metrics.message_done("m", 3, 0.001, 0.002, 0.004)
+    metrics.messages_done("m", 3, [0.5, 8.0], [0.25, 0.25], 0.125)
     metrics.answer_sent("m", 0.5)
 
     assert value(metrics, "tapehead_steps_total", model="m") == 3
-    for phase, seconds in {"queue": 0.001, "infer": 0.002, "commit": 0.004, "send": 0.5}.items():
+    expected = {"queue": (8.5, 2), "infer": (0.5, 2), "commit": (0.25, 2), "send": (0.5, 1)}
+    for phase, (seconds, messages) in expected.items():
         assert value(metrics, "tapehead_step_seconds_sum", model="m", phase=phase) == seconds
-        assert value(metrics, "tapehead_step_seconds_count", model="m", phase=phase) == 1
+        assert value(metrics, "tapehead_step_seconds_count", model="m", phase=phase) == messages
+    assert value(metrics, "tapehead_step_seconds_bucket", model="m", phase="queue", le="0.5") == 1
 
 
 def test_a_repeat_is_a_duplicate_and_a_replay_while_a_resume_is_a_replay_alone() -> None:
