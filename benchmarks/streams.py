@@ -199,7 +199,23 @@ def process(command: list[str], ready: Path) -> Iterator[Server]:
         server.wait()
 
 
-def service(folder: Path, name: str, store: str, durability: str) -> tuple[list[str], Path]:
+Command = tuple[list[str], Path]  # what starts a server, and the file that says that it serves
+
+
+def echo_server(folder: Path) -> Command:
+    """The floor."""
+    ready = folder / "echo.json"
+    return [sys.executable, "-m", "benchmarks.streams", "--serve-echo", str(ready)], ready
+
+
+def service_at(folder: Path, durability: str, *flags: str) -> Command:
+    """The service with the store that a durability takes, or the one in memory."""
+    name = durability + "".join(flags)
+    command, ready = service(folder, name, "memory:" if durability == "memory" else f"lmdb:{folder / name}", durability)
+    return [*command, *flags], ready
+
+
+def service(folder: Path, name: str, store: str, durability: str) -> Command:
     ready, models = folder / f"{name}.json", folder / "served"
     if not models.exists():
         models.mkdir()
@@ -235,32 +251,35 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        echo = folder / "echo.json"
-        servers = {"echo": ([sys.executable, "-m", "benchmarks.streams", "--serve-echo", str(echo)], echo)}
-        for durability in arguments.levels:
-            store = "memory:" if durability == "memory" else f"lmdb:{folder / durability}"
-            servers[durability] = service(folder, durability, store, durability)
-        results: dict[tuple[str, int], list[Measured]] = {}
-        for _ in range(arguments.rounds):
-            for kind, (command, ready) in servers.items():
-                ready.unlink(missing_ok=True)
-                with process(command, ready) as server:
-                    for sessions in arguments.sessions:
-                        result = measure(server, sessions, arguments.seconds, arguments.chunk)
-                        results.setdefault((kind, sessions), []).append(result)
+        servers = {"echo": echo_server(folder), **{level: service_at(folder, level) for level in arguments.levels}}
+        results = compare(servers, arguments.sessions, arguments.seconds, arguments.rounds, arguments.chunk)
     steps = max(1, arguments.chunk)
     print(
         "| sessions | server | messages/s | of echo | steps/s | p50 us | of echo | cpu us | echo's of it |\n"
         "|---|---|---|---|---|---|---|---|---|"
     )
     for sessions in arguments.sessions:
-        floor = median_of(results["echo", sessions])
+        floor = results["echo", sessions]
         for kind in servers:
-            own = median_of(results[kind, sessions])
+            own = results[kind, sessions]
             print(
                 f"| {sessions} | {kind} | {own.rate:,.0f} | {own.rate / floor.rate:.2f} | {own.rate * steps:,.0f} "
                 f"| {own.p50:,.0f} | {own.p50 / floor.p50:.1f} | {own.cpu:,.1f} | {floor.cpu / own.cpu:.2f} |"
             )
+
+
+def compare(
+    servers: dict[str, Command], sessions: list[int], seconds: float, rounds: int, chunk: int
+) -> dict[tuple[str, int], Measured]:
+    """Measures servers alternately, each started anew in every round; the medians, by server and sessions."""
+    results: dict[tuple[str, int], list[Measured]] = {}
+    for _ in range(rounds):
+        for kind, (command, ready) in servers.items():
+            ready.unlink(missing_ok=True)
+            with process(command, ready) as server:
+                for count in sessions:
+                    results.setdefault((kind, count), []).append(measure(server, count, seconds, chunk))
+    return {key: median_of(measured) for key, measured in results.items()}
 
 
 def median_of(results: list[Measured]) -> Measured:
