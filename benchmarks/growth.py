@@ -1,6 +1,6 @@
 """How cost grows: with sessions, chunks, stories, tapes and bundles. Each part alone: name those wanted.
 
-    python -m benchmarks.growth [sessions parked start chunks stories tapes] [--seconds 2] [--picture growth.png]
+    python -m benchmarks.growth [sessions parked start chunks stories tapes] [--seconds 2] [--record FOLDER]
 
 `sessions`: steps/s, latencies and memory with 1 to 10,000 open sessions, of which at most 64 step. `parked`: memory of
 sessions that no stream holds. `start`: seconds until a server with 1, 10 and 50 bundles serves, when it checks them for
@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 import uvloop
 
-from benchmarks import inside, streams
+from benchmarks import inside, records, streams
 from benchmarks.model import INPUTS, OUTPUTS, state_shapes, tuned_step
 from service.hosting.repository import Repository
 from service.store.memory import MemoryStore
@@ -60,7 +60,7 @@ def server(folder: Path, *flags: str) -> Iterator[streams.Server]:
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-def sessions(folder: Path, seconds: float, picture: Path | None) -> None:
+def sessions(folder: Path, seconds: float, record: Path | None) -> None:
     print("| open | of them active | steps/s | p50 us | p99 us | cpu us | RSS MiB |\n|---|---|---|---|---|---|---|")
     rows: list[tuple[int, streams.Measured]] = []
     for count in OPEN:
@@ -75,29 +75,9 @@ def sessions(folder: Path, seconds: float, picture: Path | None) -> None:
         )
     (few, before), (many, after) = next(row for row in rows if row[0] == ACTIVE), rows[-1]
     print(f"\nan open session with an idle stream: {(after.rss - before.rss) / (many - few) / 1024:.0f} KiB\n")
-    if picture is not None:
-        draw(rows, picture)
-
-
-def draw(rows: list[tuple[int, streams.Measured]], picture: Path) -> None:
-    """Throughput and latency against open sessions."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(7, 6))
-    counts = [count for count, _ in rows]
-    above.semilogx(counts, [own.rate for _, own in rows], "o-")
-    above.set(ylabel="steps/s", ylim=(0, None), title=f"At most {ACTIVE} of the open sessions step")
-    below.loglog(counts, [own.p50 / 1e3 for _, own in rows], "o-", label="p50")
-    below.loglog(counts, [own.p99 / 1e3 for _, own in rows], "o--", label="p99")
-    below.set(xlabel="open sessions", ylabel="latency, ms")
-    below.legend()
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(picture, dpi=120)
+    if record is not None:
+        found = [{"open": count, "rate": own.rate, "p50": own.p50, "p99": own.p99} for count, own in rows]
+        records.write(record, "sessions", {"active": ACTIVE, "rows": found})
 
 
 def parked(folder: Path, seconds: float) -> None:
@@ -266,7 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--picture", type=Path, help="where the part `sessions` draws what it found")
+    parser.add_argument("--record", type=Path, help="folder in which the part `sessions` keeps what it found")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"expected parts among {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
@@ -275,7 +255,7 @@ def main() -> None:
         for part in arguments.parts or PARTS:
             print(f"\n{part}\n")
             if part == "sessions":
-                sessions(Path(name), arguments.seconds, arguments.picture)
+                sessions(Path(name), arguments.seconds, arguments.record)
             else:
                 acts[part](Path(name), arguments.seconds)
 

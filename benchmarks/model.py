@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks import records
 from service.engine.pools import Pool
 from service.hosting.repository import Repository
 from tapehead.bundle.runtime import onnxruntime
@@ -29,6 +30,7 @@ from tapehead.bundle.runtime import onnxruntime
 INPUTS, OUTPUTS, UNITS, LOCATIONS, WIDTH = 9, 8, 100, 128, 20
 HEADS = 2
 ROUND_SECONDS = 0.15
+BATCHES = (1, 8, 32, 64, 128)
 
 
 def tuned_step(locations: int = LOCATIONS) -> onnx.ModelProto:
@@ -164,7 +166,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=7, help="of which the median is reported")
     parser.add_argument("--model", type=Path, default=Path("models/ntm-copy/1"), help="the bundle of the exported step")
+    parser.add_argument("--record", type=Path, help="folder in which the results are kept")
     arguments = parser.parse_args()
+    rows: list[dict[str, float]] = []
     floor_bytes = tuned_step().SerializeToString()
     exported = (arguments.model / "model.onnx").read_bytes()
     print(
@@ -181,7 +185,7 @@ def main() -> None:
     plain = model.default_outputs("step")
 
     print("| batch | by hand us | run us | of it | gather + run + scatter us | of the run |\n|---|---|---|---|---|---|")
-    for batch in (1, 8, 32, 128):
+    for batch in BATCHES:
         x = np.random.default_rng(1).integers(0, 2, (batch, INPUTS)).astype(np.float32)
         feed = {
             "x": x,
@@ -207,6 +211,9 @@ def main() -> None:
         times = [(seconds_of(run_floor), seconds_of(run), seconds_of(run_all)) for _ in range(arguments.rounds)]
         by_hand, alone, whole = (median(column) / batch * 1e6 for column in zip(*times, strict=True))
         print(f"| {batch} | {by_hand:.2f} | {alone:.2f} | {alone / by_hand:.2f} | {whole:.2f} | {whole / alone:.2f} |")
+        rows.append({"batch": batch, "by_hand": by_hand, "run": alone, "whole": whole})
+    if arguments.record is not None:
+        records.write(arguments.record, "model", {"rows": rows})
 
 
 if __name__ == "__main__":
