@@ -19,6 +19,8 @@ from tapehead.v1.session_service_pb2 import StreamStepsRequest, StreamStepsRespo
 _SHADOW = "Internal error from Core"
 _STATUS_TIMEOUT = 1.0  # seconds
 
+InternalError: type[Exception] = grpc.aio.InternalError  # type: ignore[attr-defined]  # the published types lack it
+
 T = TypeVar("T")
 
 
@@ -48,8 +50,8 @@ class StepCall:
         return reply
 
     async def finish(self) -> None:
-        """Says that nothing more will be written."""
-        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        """Says that nothing more will be written; if the stream is over, that is so already."""
+        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError, InternalError):
             await self._call.done_writing()
 
     def cancel(self) -> None:
