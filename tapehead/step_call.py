@@ -19,7 +19,7 @@ from tapehead.v1.session_service_pb2 import StreamStepsRequest, StreamStepsRespo
 _SHADOW = "Internal error from Core"
 _STATUS_TIMEOUT = 1.0  # seconds
 
-InternalError: type[Exception] = grpc.aio.InternalError  # type: ignore[attr-defined]  # the published types lack it
+InternalError: type[Exception] = grpc.aio.InternalError
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -27,13 +27,13 @@ from ..errors import (
 )
 from ..hosting.model import Model
 from ..hosting.repository import Repository
-from ..store.base import Durability, Head, Key, Lost, Opened, Store
+from ..store.base import Answer, Durability, Head, Key, Lost, Opened, Record, Store
 from .answers import decode_answer
 from .attachment import Attachment, Stepper
 from .creation import Creation, Starter
 from .identity import CreateSpec, check_client_id, check_session_id
 from .listing import Filter, Listing, SessionView
-from .live import GoAgain, Live, LiveSession, gone, state_layout
+from .live import GoAgain, Live, LiveSession, gone, is_same_moment, state_layout
 from .standing import require_open
 from .states import state_of
 from .usage import Usage
@@ -206,10 +206,13 @@ class Lifecycle:
     async def _try_open(self, key: Key, spec: OpenSpec) -> Attachment | None:
         """One try; None if the session was replaced, or its copy dropped, meanwhile."""
         self._live.make_room_for(key)
-        head, model = await self._checked_head(key, spec)
         copy = self._live.peek(key)
         if copy is None:
-            return await self._bump(key, head, model, spec)
+            record = await self._live.read_inside_door(key)
+            return await self._bump(key, record.head, self._require(key, record.head, spec), spec, record)
+        head, model = await self._checked_head(key, spec)
+        if copy.is_gone:
+            return None
         copy.is_opening = True  # until the open is over, calls go again instead of joining this copy
         try:
             if await self._quiet(copy, spec.client_id):
@@ -225,25 +228,37 @@ class Lifecycle:
 
     async def _checked_head(self, key: Key, spec: OpenSpec) -> tuple[Head, Model]:
         head = await self._head(key, spec.incarnation)
+        return head, self._require(key, head, spec)
+
+    def _require(self, key: Key, head: Head, spec: OpenSpec) -> Model:
+        """The session's model, if the session is one that this open may have."""
+        if spec.incarnation is not None and head.incarnation != spec.incarnation:
+            raise SessionReplaced(key.session_id)
         model = self._repository.get(head.birth.model_id, head.birth.model_version)
         require_open(key.session_id, head)
         self._check(key, head, model, spec)
-        return head, model
+        return model
 
-    async def _bump(self, key: Key, head: Head, model: Model, spec: OpenSpec) -> Attachment | None:
+    async def _bump(
+        self, key: Key, head: Head, model: Model, spec: OpenSpec, record: Record | None = None
+    ) -> Attachment | None:
+        """`record` is what the store had a moment ago of a session that is not in memory."""
         failpoints.hit("open.before")
         outcome = await self._store.open(key, head.incarnation, spec.client_id)
         failpoints.hit("open.after")
         if isinstance(outcome, Lost):
             return None
-        live = await self._copy(key, outcome, spec)
-        return await self._attach(live, model, outcome.before, spec)
+        live, answers = await self._copy(key, outcome, spec, record)
+        return await self._attach(live, model, outcome.before, spec, answers)
 
     async def _existing(self, owner: str, spec: OpenSpec) -> Key:
         """The session's key, after creating it where the request allows that."""
+        if spec.session_id and (spec.create is None or spec.incarnation is not None):
+            check_session_id(spec.session_id)
+            return Key(owner, spec.session_id)
         if spec.session_id:
             found = await self._store.head(Key(owner, spec.session_id))
-            if isinstance(found, Head) or spec.create is None or spec.incarnation is not None:
+            if isinstance(found, Head):
                 return Key(owner, spec.session_id)
             if found is not None and spec.last_received_step:
                 raise gone(spec.session_id, found)
@@ -289,9 +304,14 @@ class Lifecycle:
         await live.wait_settled()
         return was_committing
 
-    async def _copy(self, key: Key, opened: Opened, spec: OpenSpec) -> LiveSession:
-        """The session in memory as of this opening: the copy there is, if it equals the head before; else a new one."""
+    async def _copy(
+        self, key: Key, opened: Opened, spec: OpenSpec, record: Record | None
+    ) -> tuple[LiveSession, Sequence[Answer] | None]:
+        """The session in memory as of this opening: the copy there is, or the record that was read, if it equals the
+        head before; else a new one. With its kept answers, if they have just been read."""
         live = self._live.peek(key)
+        if live is None and record is not None and is_same_moment(record.head, opened.before):
+            return await self._live.take_in_inside_door(key, Record(opened.after, record.state))
         if live is not None and live.is_copy_of(opened.before):
             live.head = opened.after
             live.confirmations += 1
@@ -301,14 +321,19 @@ class Lifecycle:
         if not live.is_opening_of(opened.after):
             same = bool(live.head.last_writer) and live.head.last_writer in (spec.client_id, spec.previous_client_id)
             raise SessionTakenOver(key.session_id, same_client=same)
-        return live
+        return live, None
 
-    async def _attach(self, live: LiveSession, model: Model, before: Head, spec: OpenSpec) -> Attachment | None:
-        head = live.head
+    async def _attach(
+        self, live: LiveSession, model: Model, before: Head, spec: OpenSpec, answers: Sequence[Answer] | None
+    ) -> Attachment | None:
+        head, last = live.head, spec.last_received_step
         replays = []
-        if spec.last_received_step is not None and spec.last_received_step < head.committed_step:
-            answers = await self._store.answers(live.key, head.incarnation, spec.last_received_step + 1)
-            replays = [decode_answer(answer, committed_step=head.committed_step) for answer in answers]
+        if last is not None and last < head.committed_step:
+            if answers is None:
+                answers = await self._store.answers(live.key, head.incarnation, last + 1)
+            # What another server has committed since is not this stream's to tell.
+            wanted = [answer for answer in answers if last < answer.last_step <= head.committed_step]
+            replays = [decode_answer(answer, committed_step=head.committed_step) for answer in wanted]
             failpoints.hit("replay")
             if live.is_gone:
                 return None

@@ -131,7 +131,7 @@ class LiveSession:
         return not self.works and self.attachment is None
 
     def is_copy_of(self, head: Head) -> bool:
-        return self.is_opening_of(head) and self.head.committed_step == head.committed_step
+        return is_same_moment(self.head, head)
 
     def is_opening_of(self, head: Head) -> bool:
         return (self.head.incarnation, self.head.epoch) == (head.incarnation, head.epoch)
@@ -209,12 +209,22 @@ class Live:
         if session is not None:
             self._sessions.move_to_end(key)
             return session
+        record = await self.read_inside_door(key)
+        session, _ = await self.take_in_inside_door(key, record)
+        return session
+
+    async def read_inside_door(self, key: Key) -> Record:
+        """What the store has of a session. Raises SessionNotFound, SessionExpired, StateCorrupt."""
         record = await self._store.load(key)
         if not isinstance(record, Record):
             raise gone(key.session_id, record)
+        return record
+
+    async def take_in_inside_door(self, key: Key, record: Record) -> tuple[LiveSession, list[Answer]]:
+        """Makes a copy of a session that is not in memory, as of a record; returns it with its kept answers."""
         head = record.head
         answers = await self._store.answers(key, head.incarnation, head.oldest_kept_answer)
-        # A commit by another server between the two reads leaves answers that the head does not know yet.
+        # A commit by another server since the record was read leaves answers that the head does not know yet.
         answers = [answer for answer in answers if answer.last_step <= head.committed_step]
         model = self._model_of(head.birth.model_id, head.birth.model_version)
         self.make_room_for(key)
@@ -229,7 +239,7 @@ class Live:
             raise
         session.confirmations = 1
         self._sessions[key] = session
-        return session
+        return session, answers
 
     async def confirm(self, session: LiveSession) -> None:
         """Makes sure that the copy is the store's head, or drops it and raises GoAgain.
@@ -273,6 +283,11 @@ class Live:
                 return
             self._sessions.move_to_end(session.key)  # in use, so that the next look need not pass it again
         raise OverCapacity("sessions in memory", self._limit, retry_after=LIVE_RETRY_AFTER)
+
+
+def is_same_moment(one: Head, other: Head) -> bool:
+    """Whether two heads are of one incarnation, opening and step, so that state and answers are the same too."""
+    return (one.incarnation, one.epoch, one.committed_step) == (other.incarnation, other.epoch, other.committed_step)
 
 
 def gone(session_id: str, found: Tombstone | Head | Record | None) -> TapeheadError:

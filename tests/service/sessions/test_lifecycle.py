@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from service.errors import (
 from service.hosting.model import TensorSpec
 from service.sessions.lifecycle import CreateSpec
 from service.sessions.listing import Filter
-from service.store.base import Durability, Key
+from service.store.base import Answer, Durability, Key
 from service.store.memory import MemoryStore
 from tests.contract.clocks import HandClock
 from tests.service.fakes import OWNER, Server, fake_model, memory_server, serving, step_message
@@ -253,6 +254,37 @@ async def test_a_session_is_renewed_though_the_stores_clock_is_another() -> None
         behind.advance(5.0)
         await server.lifecycle.watch()
         assert await server.lifecycle.expire(10) == 0
+
+
+class Overtaken(MemoryStore):
+    """A store of which somebody else makes use just before answers are read."""
+
+    overtake: Callable[[], Awaitable[object]] | None = None
+
+    async def answers(self, key: Key, incarnation: bytes, from_step: int) -> list[Answer]:
+        overtake, self.overtake = self.overtake, None
+        if overtake is not None:
+            await overtake()
+        return await super().answers(key, incarnation, from_step)
+
+
+@pytest.mark.parametrize("is_in_memory", [True, False])
+async def test_an_open_tells_no_answer_beyond_the_step_that_it_names(is_in_memory: bool) -> None:
+    """Another server opens the session, and steps it, between the raising of the epoch and the reading of answers."""
+    store = Overtaken()
+    here, there, fresh = Server(store), Server(store), Server(store)
+
+    async def overtake() -> None:
+        assert float((await (await there.open("s", "c2")).submit(step_message(2, 1.0))).outputs["y"][0]) == 2.0
+
+    async with serving(here, there):
+        key = await here.create("s")
+        await here.step(key, 1, 1.0)
+        store.overtake = overtake
+        stream = await (here if is_in_memory else fresh).open("s", "c1", last_received_step=0)
+
+    assert [answer.first_step for answer in stream.replays] == [1]
+    assert (stream.head.committed_step, stream.head.epoch) == (1, 1)
 
 
 async def test_simultaneous_opens_leave_one_winner() -> None:
