@@ -33,6 +33,13 @@ def decode_given(model: Model, constants: Sequence[Tensor], start_inputs: Sequen
     )
 
 
+def decode_some(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], field: str) -> Arrays:
+    """Returns those of the tensors that are there, by name. Raises one of the InvalidInput errors, which names one."""
+    names = {tensor.name for tensor in tensors}
+    there = tuple(spec for spec in specs if spec.name in names)
+    return decode_inputs(EntrySpec(field, there, (), reads_state=False, writes_state=False), tensors, 0, field)
+
+
 def decode_inputs(entry: EntrySpec, tensors: Sequence[Tensor], step_count: int, field: str = "inputs") -> Arrays:
     """Returns the inputs of `entry` by name, each of its own shape, behind an axis of `step_count` if that is not 0.
 

@@ -13,6 +13,7 @@ import pytest
 
 import tapehead
 from tests.end_to_end.server_process import ServerProcess
+from tests.quirks import write_rated
 from tests.redis_process import RedisProcess
 
 pytestmark = pytest.mark.end_to_end
@@ -23,6 +24,7 @@ START_TEXT = "must specify the START flag on the first request of the sequence"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[ServerProcess]:
+    write_rated(models)
     with ServerProcess(tmp_path_factory.mktemp("server"), "--models", str(models)) as running:
         yield running
 
@@ -54,6 +56,7 @@ def test_load_tools_find_what_they_look_for(server: ServerProcess) -> None:
     assert told["metadata"]["versions"] == ["1"]
     assert {(model["name"], model["state"]) for model in told["index"]["models"]} == {
         ("accumulator", "READY"),
+        ("rated", "READY"),
         ("tiny-qa", "READY"),
     }
     counted = told["statistics"]["inference_stats"]
@@ -108,6 +111,14 @@ def test_models_are_loaded_and_unloaded(server: ServerProcess) -> None:
     assert got["ready"] == [False, True]
     assert got["missing"]["status"] == "StatusCode.NOT_FOUND"
     assert got["config"]["status"] == "StatusCode.UNIMPLEMENTED"
+
+
+def test_what_is_given_once_may_come_again_and_not_otherwise(server: ServerProcess) -> None:
+    got = play(server, "constants")
+
+    assert got["values"] == [8, 16, 24, 32]
+    assert got["other"]["status"] == "StatusCode.INVALID_ARGUMENT"
+    assert "inputs['rate']: expected what the START of the sequence had" in got["other"]["message"]
 
 
 def test_errors_have_the_texts_that_clients_look_for(server: ServerProcess) -> None:

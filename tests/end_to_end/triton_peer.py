@@ -226,6 +226,19 @@ def wander(client: Any, elsewhere: str) -> Any:
     return {"values": values, "again": again, "plain": plain}
 
 
+def constants(client: Any) -> Any:
+    """A program made for a server that keeps no sample rate brings it with every step; this one has two ways to."""
+
+    def rated(rate: np.ndarray | None, **flags: bool) -> float:
+        given = [tensor("x", np.ones((1, 2), np.float32)), *([] if rate is None else [tensor("rate", rate)])]
+        return total(client.infer("rated", given, sequence_id=3, **flags))
+
+    return {
+        "values": [rated(np.array(8), sequence_start=True), rated(np.array(8)), rated(np.array([[8]])), rated(None)],
+        "other": refusal(lambda: rated(np.array(9))),
+    }
+
+
 def go_on(client: Any, count: str) -> Any:
     """So many more steps of a sequence that somebody began."""
     return [step(client, 5, 1) for _ in range(int(count))]
@@ -249,7 +262,20 @@ def side_by_side(client: Any) -> Any:
 
 SCENARIOS = {
     act.__name__: act
-    for act in (describe, sequence, numbered, restart, unload, errors, question, stream, survive, wander, go_on)
+    for act in (
+        describe,
+        sequence,
+        numbered,
+        restart,
+        unload,
+        errors,
+        question,
+        stream,
+        survive,
+        wander,
+        constants,
+        go_on,
+    )
 }
 
 

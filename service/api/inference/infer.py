@@ -23,8 +23,8 @@ from ...errors import (
     StepPayloadMismatch,
     TapeheadError,
 )
-from ...hosting.model import Model, TensorSpec
-from ...sessions.constants import NOTHING, Given
+from ...hosting.model import Arrays, Model, TensorSpec
+from ...sessions.constants import Constants, Given
 from ...sessions.identity import CreateSpec
 from ...sessions.lifecycle import Lifecycle
 from ...sessions.messages import StepAnswer, StepMessage
@@ -34,7 +34,7 @@ from ...store.base import Key
 from ..call import Call
 from ..questions import QuestionService
 from ..steps import StepCodec
-from ..tensors import decode_given
+from ..tensors import decode_given, decode_some
 from .codec import add_output, asked_outputs, read_inputs, texts, to_tensor
 from .messages import pb
 from .parameters import Parameters, read_parameters
@@ -129,7 +129,10 @@ class Inference:
             raise ModelMismatch(
                 key.session_id, f"'{model.model_id}' version {model.version}", f"'{model.model_id}' version {version}"
             )
-        message, _, batched = _decoded(request, parameters, model, is_start=False)
+        message, again, batched = _decoded(request, parameters, model, is_start=False)
+        if again.constants.arrays:
+            head = (await self._lifecycle.get(key, None)).head
+            _check_again(again.constants.arrays, Constants.read(head.birth.constants).arrays)
         numbered = parameters.expected_step is not None
         writer = ENDED if parameters.end else WRITER
         try:
@@ -229,7 +232,10 @@ def read_version(text: str) -> int:
 def _decoded(
     request: pb.ModelInferRequest, parameters: Parameters, model: Model, *, is_start: bool
 ) -> tuple[StepMessage, Given, bool]:
-    """The step, what its sequence is given at the start, and whether shapes have a batch axis."""
+    """The step, what its sequence is given at the start, and whether shapes have a batch axis.
+
+    Programs made for servers that keep no constants bring them with every step; what a later one brings is told too.
+    """
     step = session_pb.StepRequest(step=parameters.expected_step or 1, outputs=asked_outputs(request))
     constants: list[Tensor] = []
     start_inputs: list[Tensor] = []
@@ -238,14 +244,17 @@ def _decoded(
     fixed = {spec.name: spec for spec in model.constants}
     first = {spec.name: spec for spec in start_inputs_of(model)}
     specs = {**first, **fixed, **known}
-    axes = set()
+    axes, scalar_axes = set[bool](), set[bool]()
     for given in read_inputs(request):
-        tensor, batched = to_tensor(given, specs.get(given.name))
-        axes.add(batched)
+        spec = specs.get(given.name)
+        tensor, batched = to_tensor(given, spec)
+        (axes if spec is None or spec.shape else scalar_axes).add(batched)
         if given.name in known or given.name not in specs:
             step.inputs.append(tensor)
+        elif given.name in fixed:
+            constants.append(tensor)
         elif is_start:
-            (constants if given.name in fixed else start_inputs).append(tensor)
+            start_inputs.append(tensor)
         else:
             raise InvalidField("inputs", f"'{given.name}' with the START of the sequence alone", "it later")
     if len(axes) > 1:
@@ -253,8 +262,18 @@ def _decoded(
     message = codec.decode(step)
     if parameters.end:
         message = message._replace(note=request.id.encode()[:MAX_ID])
-    given_once = decode_given(model, constants, start_inputs) if is_start else NOTHING
-    return message, given_once, axes != {False}
+    if is_start:
+        given_once = decode_given(model, constants, start_inputs)
+    else:
+        given_once = Given(Constants.of(decode_some(model.constants, constants, "constants")))
+    return message, given_once, (axes or scalar_axes) != {False}
+
+
+def _check_again(given: Arrays, fixed: Arrays) -> None:
+    """Raises InvalidField for a constant that a later step brings and that is another than its sequence began with."""
+    for name, array in given.items():
+        if not np.array_equal(array, fixed[name]):
+            raise InvalidField(f"inputs['{name}']", "what the START of the sequence had, or nothing", "something else")
 
 
 def start_inputs_of(model: Model) -> tuple[TensorSpec, ...]:
