@@ -20,7 +20,10 @@ _WIRE = {
     "float16": tensor_pb2.DATA_TYPE_FLOAT16,
     "int64": tensor_pb2.DATA_TYPE_INT64,
     "int32": tensor_pb2.DATA_TYPE_INT32,
+    "int16": tensor_pb2.DATA_TYPE_INT16,
     "int8": tensor_pb2.DATA_TYPE_INT8,
+    "uint32": tensor_pb2.DATA_TYPE_UINT32,
+    "uint16": tensor_pb2.DATA_TYPE_UINT16,
     "uint8": tensor_pb2.DATA_TYPE_UINT8,
     "bool": tensor_pb2.DATA_TYPE_BOOL,
 }

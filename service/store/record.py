@@ -33,7 +33,10 @@ VERSION = 1
 
 DTYPES = {
     name: np.dtype(name).newbyteorder("<")
-    for name in ("float32", "float64", "int32", "int64", "bool", "float16", "uint8", "int8")
+    for name in (
+        *("float32", "float64", "int32", "int64", "bool", "float16", "uint8", "int8"),
+        *("int16", "uint16", "uint32"),
+    )
 }
 _HEADER = struct.Struct("<4sHHII")
 _CHECKSUM = struct.Struct("<I")

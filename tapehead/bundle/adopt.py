@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -15,12 +16,13 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from tapehead.bundle.build import write_bundle
-from tapehead.bundle.choices import Choices
+from tapehead.bundle.choices import Choices, choice
 from tapehead.bundle.chunk import add_chunk, takes_chunks
 from tapehead.bundle.errors import BundleError
 from tapehead.bundle.forms import read_form
 from tapehead.bundle.graph import check_content
 from tapehead.bundle.guess import Doubt, guess
+from tapehead.bundle.manifest import first_shape
 from tapehead.bundle.ports import shape_in_graph, state_output
 from tapehead.bundle.tensors import dtype_of
 from tapehead.bundle.trial import try_manifest
@@ -94,7 +96,9 @@ def inspect(place: Path, choices: Choices, values: Mapping[str, object]) -> Adop
     guessed = guess(model, model_id_of(place), 1, choices)
     if guessed.doubts:
         return Adopted(guessed.manifest, guessed.notes, guessed.doubts)
-    trial = try_manifest(guessed.manifest, {"model.onnx": to_bytes(model, place)}, _constants(guessed.manifest, values))
+    initials = _initials(guessed.manifest, choices)
+    files = _files(guessed.manifest, model, place, initials)
+    trial = try_manifest(guessed.manifest, files, _constants(guessed.manifest, values))
     return Adopted(guessed.manifest, (*trial.notes, *guessed.notes))
 
 
@@ -123,23 +127,25 @@ def adopt(
     model = load_whole(place)
     check_content(model, where=str(place), may_draw=True)
     notes: tuple[str, ...] = ()
+    initials: dict[str, bytes] = {}
     if form is None:
         guessed = guess(model, model_id, version, choices)
         if guessed.doubts:
             raise DoubtfulError(place, guessed.doubts, choices.options(values))
         manifest, notes = guessed.manifest, guessed.notes
+        initials = _initials(manifest, choices)
     else:
         manifest = read_form(form)
         manifest.model_id, manifest.version, manifest.format = model_id, version, 1
         manifest.kind = manifest.kind or ModelKind.MODEL_KIND_SEQUENCE
         if manifest.kind != ModelKind.MODEL_KIND_SEQUENCE:
             raise BundleError(f"{form}: expected MODEL_KIND_SEQUENCE; others need probes that only their maker knows")
-    files = _files(manifest, model, place)
+    files = _files(manifest, model, place, initials)
     manifest.provenance.revision = manifest.provenance.revision or revision_of(model, place)
     trial = try_manifest(manifest, files, _constants(manifest, values))
     notes = (*trial.notes, *notes)
     if _declare_shapes(model, manifest):
-        files = _files(manifest, model, place)
+        files = _files(manifest, model, place, initials)
     draft = folder.parent / f".{folder.name}.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -176,24 +182,45 @@ def _declare_shapes(model: onnx.ModelProto, manifest: Manifest) -> bool:
     return bool(missing)
 
 
-def _files(manifest: Manifest, model: onnx.ModelProto, place: Path) -> dict[str, bytes]:
-    """The graphs and initial states that a manifest names: the model at hand, and others beside it."""
+def _files(manifest: Manifest, model: onnx.ModelProto, place: Path, initials: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The graphs and initial states that a manifest names: the model at hand, those given, and others beside it."""
     graphs = list(dict.fromkeys(entry.file for entry in manifest.entries))
     own = next((file for file in graphs if Path(file).name == place.name), None)
     if own is None:
         own = "model.onnx" if "model.onnx" in graphs or len(graphs) != 1 else graphs[0]
-    files = {own: to_bytes(model, place)}
+    files = {own: to_bytes(model, place), **initials}
     for file in graphs:
         if file not in files:
             other = place.parent / file
             files[file] = to_bytes(load_whole(other), other)
     for tensor in manifest.state:
-        if tensor.initial_file:
+        if tensor.initial_file and tensor.initial_file not in files:
             source = place.parent / tensor.initial_file
             try:
                 files[tensor.initial_file] = source.read_bytes()
             except OSError as error:
                 raise BundleError(f"{source}: the initial state {tensor.name!r}: {error.strerror}") from None
+    return files
+
+
+def _initials(manifest: Manifest, choices: Choices) -> dict[str, bytes]:
+    """What states begin with, by the file within the bundle that the manifest then names."""
+    files: dict[str, bytes] = {}
+    for tensor in manifest.state:
+        name = choice(choices.initials, tensor.graph_input or f"state.{tensor.name}")
+        if name is None:
+            continue
+        try:
+            array = np.load(name, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"initial {tensor.name}={name}: not an array in NumPy's form: {error}") from None
+        dtype, shape = dtype_of(tensor.dtype), first_shape(tensor)
+        if array.dtype != dtype or array.size != math.prod(shape):
+            raise BundleError(
+                f"initial {tensor.name}={name}: expected {dtype} {list(shape)}, got {array.dtype} {list(array.shape)}"
+            )
+        tensor.initial_file = f"initial.{len(files)}.bin"
+        files[tensor.initial_file] = array.astype(dtype.newbyteorder("<")).tobytes()
     return files
 
 

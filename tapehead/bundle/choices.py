@@ -26,6 +26,7 @@ class Choices:
     maxima: Mapping[str, int] = field(default_factory=dict)  # of the axes of a state that grow
     lengths: Mapping[str, int] = field(default_factory=dict)  # of the axes of an input that are of any length
     carries: Mapping[str, int] = field(default_factory=dict)  # how much of an input is put in front of the next one
+    initials: Mapping[str, str] = field(default_factory=dict)  # the file (NumPy's) of what a state begins with
 
     def options(self, values: Mapping[str, object]) -> str:
         """Returns the options that say the same on a command line, each with a space behind; `values` are those of
@@ -41,6 +42,7 @@ class Choices:
             *(("maximum", f"{name}={length}") for name, length in self.maxima.items()),
             *(("length", f"{name}={length}") for name, length in self.lengths.items()),
             *(("carry", f"{name}={count}") for name, count in self.carries.items()),
+            *(("initial", f"{name}={file}") for name, file in self.initials.items()),
         ]
         return "".join(f"--{option} {shlex.quote(value)} " for option, value in said)
 
@@ -55,6 +57,7 @@ class Choices:
             ("maximum", self.maxima, inputs),
             ("length", self.lengths, inputs),
             ("carry", self.carries, inputs),
+            ("initial", self.initials, inputs),
         ):
             for pattern in names:
                 if not any(matches((pattern,), name) for name in known):

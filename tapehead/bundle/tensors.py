@@ -18,6 +18,9 @@ _DTYPES: dict[DataType, np.dtype[np.generic]] = {
     DataType.DATA_TYPE_FLOAT16: np.dtype("<f2"),
     DataType.DATA_TYPE_UINT8: np.dtype(np.uint8),
     DataType.DATA_TYPE_INT8: np.dtype(np.int8),
+    DataType.DATA_TYPE_INT16: np.dtype("<i2"),
+    DataType.DATA_TYPE_UINT16: np.dtype("<u2"),
+    DataType.DATA_TYPE_UINT32: np.dtype("<u4"),
 }
 _DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items()}
 

@@ -44,6 +44,9 @@ Length = Annotated[
     Pairs,
     typer.Option("--length", metavar="INPUT=LENGTH", help="The one length of an axis that the graph leaves open."),
 ]
+Initial = Annotated[
+    Pairs, typer.Option("--initial", metavar="INPUT=FILE", help="What a state begins with, a .npy file; zeros if not.")
+]
 CarryOption = Annotated[
     Pairs,
     typer.Option("--carry", metavar="INPUT=COUNT", help="How much of an input's end goes in front of the next one."),
@@ -61,13 +64,14 @@ def inspect(
     maximum: Maximum = None,
     length: Length = None,
     carry: CarryOption = None,
+    initial: Initial = None,
 ) -> None:
     """Print the manifest that `build` would write, as TOML, and in comments what the file leaves open."""
     with bundle_extra():
         from tapehead.bundle import adopt, forms
 
         values = _values(constant)
-        choices = _choices(state, not_state, values, batch_axis, step_axis, maximum, length, carry)
+        choices = _choices(state, not_state, values, batch_axis, step_axis, maximum, length, carry, initial)
         draft = adopt.inspect(model, choices, values)
         typer.echo(_comments(draft, model, choices.options(values)) + forms.to_toml(draft.manifest), nl=False)
 
@@ -87,19 +91,20 @@ def build(
     maximum: Maximum = None,
     length: Length = None,
     carry: CarryOption = None,
+    initial: Initial = None,
     chunk: Annotated[
         bool, typer.Option("--chunk/--no-chunk", help="Add a graph of many steps a call, if it can.")
     ] = True,
 ) -> None:
     """Write a bundle from an ONNX file, after trying that it steps, changes its state and can be batched."""
-    told = (state, not_state, batch_axis, step_axis, maximum, length, carry)
+    told = (state, not_state, batch_axis, step_axis, maximum, length, carry, initial)
     if manifest is not None and any(told):
         raise typer.BadParameter("with --manifest nothing is guessed: write into the manifest what the options say")
     with bundle_extra():
         from tapehead.bundle import adopt
 
         values = _values(constant)
-        choices = _choices(state, not_state, values, batch_axis, step_axis, maximum, length, carry)
+        choices = _choices(state, not_state, values, batch_axis, step_axis, maximum, length, carry, initial)
         written = adopt.adopt(model, folder, choices, values, form=manifest, chunks=chunk)
     for note in written.notes:
         typer.echo(f"Note: {note}", err=True)
@@ -152,6 +157,7 @@ def _choices(
     maximum: Pairs,
     length: Pairs,
     carry: Pairs,
+    initial: Pairs,
 ) -> Choices:
     from tapehead.bundle.choices import Choices
 
@@ -164,6 +170,7 @@ def _choices(
         maxima=_pairs(maximum, "--maximum", int, "NUMBER"),
         lengths=_pairs(length, "--length", int, "NUMBER"),
         carries=_pairs(carry, "--carry", int, "NUMBER"),
+        initials=_pairs(initial, "--initial", str, "FILE"),
     )
 
 

@@ -18,6 +18,9 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_FLOAT16: _ClassVar[DataType]
     DATA_TYPE_UINT8: _ClassVar[DataType]
     DATA_TYPE_INT8: _ClassVar[DataType]
+    DATA_TYPE_INT16: _ClassVar[DataType]
+    DATA_TYPE_UINT16: _ClassVar[DataType]
+    DATA_TYPE_UINT32: _ClassVar[DataType]
 DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_FLOAT32: DataType
 DATA_TYPE_FLOAT64: DataType
@@ -27,6 +30,9 @@ DATA_TYPE_BOOL: DataType
 DATA_TYPE_FLOAT16: DataType
 DATA_TYPE_UINT8: DataType
 DATA_TYPE_INT8: DataType
+DATA_TYPE_INT16: DataType
+DATA_TYPE_UINT16: DataType
+DATA_TYPE_UINT32: DataType
 
 class Tensor(_message.Message):
     __slots__ = ("name", "dtype", "shape", "raw", "floats", "integers")

@@ -11,7 +11,7 @@ from tapehead.tensors import cast, dtype_name, to_array, to_message
 from tapehead.v1 import tensor_pb2
 from tapehead.v1.manifest_pb2 import Manifest
 
-NAMES = ["float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool"]
+NAMES = ["float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool", "int16", "uint16", "uint32"]
 
 
 @pytest.mark.parametrize("name", NAMES)

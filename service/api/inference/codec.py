@@ -24,7 +24,10 @@ DATATYPES = {
     "FP16": DataType.DATA_TYPE_FLOAT16,
     "INT64": DataType.DATA_TYPE_INT64,
     "INT32": DataType.DATA_TYPE_INT32,
+    "INT16": DataType.DATA_TYPE_INT16,
     "INT8": DataType.DATA_TYPE_INT8,
+    "UINT32": DataType.DATA_TYPE_UINT32,
+    "UINT16": DataType.DATA_TYPE_UINT16,
     "UINT8": DataType.DATA_TYPE_UINT8,
     "BOOL": DataType.DATA_TYPE_BOOL,
 }
@@ -34,7 +37,10 @@ _NAMES = {
     "float16": "FP16",
     "int64": "INT64",
     "int32": "INT32",
+    "int16": "INT16",
     "int8": "INT8",
+    "uint32": "UINT32",
+    "uint16": "UINT16",
     "uint8": "UINT8",
     "bool": "BOOL",
 }
@@ -43,7 +49,10 @@ _TYPED = {  # where typed elements lie; FP16 comes raw alone
     "FP64": "fp64_contents",
     "INT64": "int64_contents",
     "INT32": "int_contents",
+    "INT16": "int_contents",
     "INT8": "int_contents",
+    "UINT32": "uint_contents",
+    "UINT16": "uint_contents",
     "UINT8": "uint_contents",
     "BOOL": "bool_contents",
 }

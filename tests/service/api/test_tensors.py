@@ -27,7 +27,7 @@ from tapehead.v1.session_service_pb2 import StepResult
 from tapehead.v1.tensor_pb2 import DATA_TYPE_BOOL, DATA_TYPE_FLOAT32, FloatList, IntegerList, Tensor
 from tests.quirks import write_counting
 
-DTYPES = ["float32", "float64", "float16", "int32", "int64", "int8", "uint8", "bool"]
+DTYPES = ["float32", "float64", "float16", "int32", "int64", "int8", "uint8", "bool", "int16", "uint16", "uint32"]
 
 
 def entry(dtype: str = "float32", shape: tuple[int, ...] = (2,), *, reject: bool = True) -> EntrySpec:
@@ -128,14 +128,17 @@ def test_a_boolean_is_zero_or_one(content: dict[str, object]) -> None:
         decode(Tensor(name="x", dtype=DATA_TYPE_BOOL, shape=[2], **content), entry("bool"))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("dtype", "value"), [("int8", 128), ("uint8", -1), ("int32", 2**31)])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("int8", 128), ("uint8", -1), ("int16", 2**15), ("uint16", -1), ("int32", 2**31), ("uint32", 2**32)],
+)
 def test_an_integer_that_its_type_cannot_hold_is_refused(dtype: str, value: int) -> None:
     tensor = Tensor(name="x", dtype=datatype_of(np.dtype(dtype)), shape=[1], integers=IntegerList(values=[value]))
     with pytest.raises(InvalidField):
         decode(tensor, entry(dtype, (1,)))
 
 
-@pytest.mark.parametrize("dtype", ["int64", "int32", "int8", "uint8"])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint8"])
 def test_only_ids_of_words_come_in_where_words_are_taken(dtype: str) -> None:
     """A graph may take -1 for the last word, and answer as if nothing were wrong."""
     spec = EntrySpec("step", (TensorSpec("x", np.dtype(dtype), (-1,), words=51),), (), True, True)

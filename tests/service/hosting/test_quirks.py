@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from service.hosting import load_model
 from service.hosting.model import Arrays, Model
 from tapehead.bundle import BundleError
+from tapehead.bundle.adopt import adopt
+from tapehead.bundle.choices import Choices
 from tests.bundles import FLOAT, onnx_bytes, value
 from tests.quirks import (
     summing_manifest,
@@ -125,3 +127,29 @@ def test_a_recurrence_without_state_inputs_is_refused(tmp_path: Path):
 
     with pytest.raises(BundleError, match="the graph has GRU but no state input, so every call starts anew"):
         write(tmp_path, manifest, {"model.onnx": graph}, [("chunk", {"x": np.zeros((2, 2), np.float32)})])
+
+
+def test_integers_of_two_bytes_go_in_and_are_kept(tmp_path: Path):
+    """Sound as it comes from a microphone, the latest of which is a state of its own."""
+    place = tmp_path / "pcm.onnx"
+    nodes = [
+        helper.make_node("Cast", ["pcm"], ["sound"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["sound", "h"], ["h_out"]),
+        helper.make_node("Identity", ["h_out"], ["y"]),
+        helper.make_node("Concat", ["last", "pcm"], ["both"], axis=1),
+        helper.make_node("Slice", ["both", "two", "four", "one"], ["last_out"]),
+    ]
+    sound = TensorProto.INT16
+    inputs = [value("pcm", ["batch", 2], sound), value("h", ["batch", 2]), value("last", ["batch", 2], sound)]
+    outputs = [value("y", ["batch", 2]), value("h_out", ["batch", 2]), value("last_out", ["batch", 2], sound)]
+    constants = {name: np.array([number]) for name, number in (("one", 1), ("two", 2), ("four", 4))}
+    place.write_bytes(onnx_bytes(nodes, inputs, outputs, constants))
+    adopt(place, tmp_path / "pcm" / "1", Choices(), {})
+    model = load_model(tmp_path / "pcm" / "1", max_batch=4)
+
+    given = {"pcm": rows([-32768, 32767], [1, 2], dtype=np.int16)}
+    result, state = model.runner.run("step", given, first_state(model, 2), ("y",))
+
+    assert result["y"].tolist() == [[-32768, 32767], [1, 2]]
+    assert state["last"].tolist() == given["pcm"].tolist()
+    assert (state["last"].dtype, model.max_batch) == (np.int16, 4)

@@ -23,6 +23,16 @@ GOLDEN = Path(__file__).parent / "golden"
 
 relaxed = settings(deadline=None, max_examples=50)  # the machine may be busy
 
+GOLDEN_DTYPES = [
+    "float32",
+    "float64",
+    "int32",
+    "int64",
+    "bool",
+    "float16",
+    "uint8",
+    "int8",
+]  # of version 1, as first written
 arrays = st.sampled_from(sorted(DTYPES)).flatmap(
     lambda name: hnp.arrays(np.dtype(name), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5))
 )
@@ -39,7 +49,7 @@ def layout_of(named: dict[str, np.ndarray]) -> StateLayout:
 
 def example() -> dict[str, np.ndarray]:
     """One tensor of every type, with values that show byte order and row order."""
-    return {name: (np.arange(6) % 2 + np.arange(6) * 17 % 5).astype(name).reshape(2, 3) for name in DTYPES}
+    return {name: (np.arange(6) % 2 + np.arange(6) * 17 % 5).astype(name).reshape(2, 3) for name in GOLDEN_DTYPES}
 
 
 @relaxed

@@ -6,7 +6,7 @@ import pytest
 from tapehead.bundle import BundleError, datatype_of, dtype_of, to_array, to_tensor
 from tapehead.v1.tensor_pb2 import DataType, FloatList, IntegerList, Tensor
 
-DTYPES = ["float32", "float64", "int32", "int64", "bool", "float16", "uint8", "int8"]
+DTYPES = ["float32", "float64", "int32", "int64", "bool", "float16", "uint8", "int8", "int16", "uint16", "uint32"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tapehead.bundle import BundleError, to_array, verify
+from tapehead.bundle import BundleError, initial_state, to_array, verify
 from tapehead.bundle.adopt import adopt
 from tapehead.bundle.choices import Choices
 from tapehead.bundle.trial import STEPS
@@ -96,6 +96,39 @@ def test_what_shares_the_scale_of_its_quantisation_is_told_and_is_no_mistake(tmp
     [probe] = written.manifest.probes
     given = [to_array(t) for call in probe.calls for t in call.inputs if t.name == "voice"]
     assert given[0].tolist() == [0.5] * VOICE, "a single number stands for all elements"
+
+
+def test_a_state_begins_with_what_a_file_holds(tmp_path: Path):
+    np.save(tmp_path / "total.npy", np.array([[5, 7]], np.float32))
+    choices = Choices(step_axes={"x": 1}, initials={"total": str(tmp_path / "total.npy")})
+
+    written = adopt(sums(tmp_path / "s.onnx"), tmp_path / "s/1", choices, {})
+
+    assert initial_state(tmp_path / "s/1", written.manifest)["total"].tolist() == [5, 7]
+    assert verify(tmp_path / "s/1") == 0.0
+    first = written.manifest.probes[0].calls[0]
+    x, y = to_array(first.inputs[0]), to_array(first.outputs[0])
+    np.testing.assert_allclose(y[0], x[0] + [5, 7], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [(np.zeros(3, np.float32), r"expected float32 \[2\], got float32 \[3\]"), (np.zeros(2), "got float64"), (None, "")],
+    ids=["shape", "type", "no array"],
+)
+def test_a_file_that_holds_no_such_state_is_refused(tmp_path: Path, array: np.ndarray | None, said: str):
+    place = tmp_path / "total.npy"
+    place.write_bytes(b"no array")
+    if array is not None:
+        np.save(place, array)
+
+    with pytest.raises(BundleError, match=f"initial total=.*{said or 'not an array'}"):
+        adopt(
+            sums(tmp_path / "s.onnx"),
+            tmp_path / "s/1",
+            Choices(step_axes={"x": 1}, initials={"total": str(place)}),
+            {},
+        )
 
 
 def test_what_no_graph_may_have_is_said_before_anything_runs(tmp_path: Path):

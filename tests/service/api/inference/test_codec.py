@@ -21,7 +21,10 @@ CASES = [
     ("FP64", np.float64, "fp64_contents"),
     ("INT64", np.int64, "int64_contents"),
     ("INT32", np.int32, "int_contents"),
+    ("INT16", np.int16, "int_contents"),
     ("INT8", np.int8, "int_contents"),
+    ("UINT32", np.uint32, "uint_contents"),
+    ("UINT16", np.uint16, "uint_contents"),
     ("UINT8", np.uint8, "uint_contents"),
     ("BOOL", np.bool_, "bool_contents"),
 ]
@@ -86,7 +89,7 @@ def test_a_batch_of_several_rows_is_refused() -> None:
         to_tensor(only(request("FP32", [2, 2], bytes(16))), X)
 
 
-@pytest.mark.parametrize("datatype", ["UINT16", "BF16", "BYTES", "FLOAT", ""])
+@pytest.mark.parametrize("datatype", ["UINT64", "BF16", "BYTES", "FLOAT", ""])
 def test_a_type_that_no_model_has_is_a_mismatch_that_names_the_models(datatype: str) -> None:
     with pytest.raises(DtypeMismatch, match="expected dtype FP32"):
         to_tensor(only(request(datatype, [2])), X)
