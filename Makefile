@@ -78,11 +78,8 @@ proto: $(STAMPS)/test ## Generate tapehead/v1 from the contracts in proto/, and 
 breaking: $(STAMPS)/test ## Compare the contracts with those of the branch main: nothing may be renumbered, renamed or retyped
 	@$(BIN)/buf breaking proto --against '.git#branch=main,subdir=proto'
 
-bench: $(STAMPS)/test ## Measure model, streams, unary calls and store, each beside its floor
-	@$(BIN)/python -m benchmarks.model
-	@$(BIN)/python -m benchmarks.streams
-	@$(BIN)/python -m benchmarks.unary
-	@$(BIN)/python -m benchmarks.store
+bench: $(STAMPS)/test ## Measure streams, chunks, batches, unary calls and model, each beside its floor: one table of ratios
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-peers: $(STAMPS)/test ## Measure beside other servers, each in an environment of its own (.venv-peers)
 	@$(BIN)/python -m benchmarks.peers

@@ -1,12 +1,13 @@
 """What one step of the NTM costs, beside a graph written by hand for speed; both measured alternately in one run.
 
-    python -m benchmarks.model [--rounds 7] [--model models/ntm-copy/1]
+    python -m benchmarks.model [--rounds 7] [--record FOLDER]
 
 The floor is the step of the same machine (N = 128 locations of width M = 20, an LSTM controller of 100 units, one read
 and one write head) as a hand-written ONNX graph with random weights: both heads addressed at once over a transposed
 memory, one product for the controller and one for all head outputs, sharpening as a softmax of logarithms. It has no
 inspection outputs, no clamps and no learned start; a cell that PyTorch exports can hardly be cheaper. The service's own
-share is measured too: gathering states from a pool, the run, and scattering the next states into the pool.
+share is measured too: gathering states from a pool, the run, and scattering the next states into the pool. Last, a
+question of a memory network on a story that a session was told, beside one that brings its story along.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks import records
+from benchmarks import records, streams
 from service.engine.pools import Pool
+from service.hosting.model import Model
 from service.hosting.repository import Repository
 from tapehead.bundle.runtime import onnxruntime
 
@@ -31,6 +34,7 @@ INPUTS, OUTPUTS, UNITS, LOCATIONS, WIDTH = 9, 8, 100, 128, 20
 HEADS = 2
 ROUND_SECONDS = 0.15
 BATCHES = (1, 8, 32, 64, 128)
+SENTENCES = 50  # of a whole story
 
 
 def tuned_step(locations: int = LOCATIONS) -> onnx.ModelProto:
@@ -162,30 +166,26 @@ def seconds_of(act: Callable[[], object]) -> float:
     return elapsed / count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rounds", type=int, default=7, help="of which the median is reported")
-    parser.add_argument("--model", type=Path, default=Path("models/ntm-copy/1"), help="the bundle of the exported step")
-    parser.add_argument("--record", type=Path, help="folder in which the results are kept")
-    arguments = parser.parse_args()
-    rows: list[dict[str, float]] = []
-    floor_bytes = tuned_step().SerializeToString()
-    exported = (arguments.model / "model.onnx").read_bytes()
-    print(
-        f"nodes after onnxruntime's optimisation: {optimised_nodes(exported)} exported, "
-        f"{optimised_nodes(floor_bytes)} by hand\n"
+class Cost(NamedTuple):
+    """What a row of a batch costs, in microseconds."""
+
+    batch: int
+    by_hand: float  # the floor's run
+    run: float
+    whole: float  # gather + run + scatter
+
+
+def compare(model: Model, rounds: int, batches: Sequence[int] = BATCHES) -> Iterator[Cost]:
+    """Measures the step of the machine, beside the floor, alternately; medians of the rounds."""
+    floor = onnxruntime.InferenceSession(
+        tuned_step().SerializeToString(), _options(), providers=["CPUExecutionProvider"]
     )
-    floor = onnxruntime.InferenceSession(floor_bytes, _options(), providers=["CPUExecutionProvider"])
-    repository = Repository.load(arguments.model.parent.parent, max_batch=128)
-    model = repository.get(arguments.model.parent.name, int(arguments.model.name))
     pool = Pool(model.state)
-    slots = [pool.take() for _ in range(256)]
+    slots = [pool.take() for _ in range(2 * max(batches))]
     for slot in slots:
         pool.write(slot, [model.initial_state[tensor.name] for tensor in model.state])
     plain = model.default_outputs("step")
-
-    print("| batch | by hand us | run us | of it | gather + run + scatter us | of the run |\n|---|---|---|---|---|---|")
-    for batch in BATCHES:
+    for batch in batches:
         x = np.random.default_rng(1).integers(0, 2, (batch, INPUTS)).astype(np.float32)
         feed = {
             "x": x,
@@ -194,7 +194,7 @@ def main() -> None:
             "hr": np.zeros((batch, UNITS + WIDTH), np.float32),
             "cell": np.zeros((batch, UNITS), np.float32),
         }
-        own, scratch = slots[:batch], slots[128 : 128 + batch]
+        own, scratch = slots[:batch], slots[max(batches) : max(batches) + batch]
         state = pool.stack(own)
 
         def run_floor(feed: dict[str, np.ndarray] = feed) -> object:
@@ -208,12 +208,56 @@ def main() -> None:
             pool.unstack(scratch, after)
             return outputs
 
-        times = [(seconds_of(run_floor), seconds_of(run), seconds_of(run_all)) for _ in range(arguments.rounds)]
-        by_hand, alone, whole = (median(column) / batch * 1e6 for column in zip(*times, strict=True))
-        print(f"| {batch} | {by_hand:.2f} | {alone:.2f} | {alone / by_hand:.2f} | {whole:.2f} | {whole / alone:.2f} |")
-        rows.append({"batch": batch, "by_hand": by_hand, "run": alone, "whole": whole})
+        times = [(seconds_of(run_floor), seconds_of(run), seconds_of(run_all)) for _ in range(rounds)]
+        yield Cost(batch, *(median(column) / batch * 1e6 for column in zip(*times, strict=True)))
+
+
+def question_cost(model: Model, rounds: int) -> tuple[float, float]:
+    """Microseconds of a question on a story that is known, and on one that comes with it; both one row, alternately."""
+    words = model.entries["ask"].inputs[0].shape
+    question = np.ones((1, *words), np.int64)
+    story = np.ones((1, SENTENCES, *words), np.int64)
+    state = {name: array[np.newaxis] for name, array in model.initial_state.items()}
+    outputs = model.default_outputs("ask")
+
+    def ask() -> object:
+        return model.runner.run("ask", {"question": question}, state, outputs)
+
+    def answer() -> object:
+        return model.runner.run("answer", {"story": story, "question": question}, {}, model.default_outputs("answer"))
+
+    times = [(seconds_of(ask), seconds_of(answer)) for _ in range(rounds)]
+    known, whole = (median(column) * 1e6 for column in zip(*times, strict=True))
+    return known, whole
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=7, help="of which the median is reported")
+    parser.add_argument("--record", type=Path, help="folder in which the results are kept")
+    arguments = parser.parse_args()
+    exported = (streams.ROOT / "models/ntm-copy/1/model.onnx").read_bytes()
+    print(
+        f"nodes after onnxruntime's optimisation: {optimised_nodes(exported)} exported, "
+        f"{optimised_nodes(tuned_step().SerializeToString())} by hand\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Repository.load(streams.served(Path(folder)), max_batch=128)
+    costs = []
+    print("| batch | by hand us | run us | of it | gather + run + scatter us | of the run |\n|---|---|---|---|---|---|")
+    for cost in compare(repository.get("ntm-copy", 0), arguments.rounds):
+        costs.append(cost)
+        print(
+            f"| {cost.batch} | {cost.by_hand:.2f} | {cost.run:.2f} | {cost.run / cost.by_hand:.2f} "
+            f"| {cost.whole:.2f} | {cost.whole / cost.run:.2f} |"
+        )
+    known, whole = question_cost(repository.get("babi-qa", 0), arguments.rounds)
+    print(
+        f"\na question on a known story {known:.1f} us, on one of {SENTENCES} sentences that comes with it "
+        f"{whole:.1f} us: {known / whole:.2f}"
+    )
     if arguments.record is not None:
-        records.write(arguments.record, "model", {"rows": rows})
+        records.write(arguments.record, "model", {"rows": [cost._asdict() for cost in costs]})
 
 
 if __name__ == "__main__":

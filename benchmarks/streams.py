@@ -215,12 +215,18 @@ def service_at(folder: Path, durability: str, *flags: str) -> Command:
     return [*command, *flags], ready
 
 
-def service(folder: Path, name: str, store: str, durability: str) -> Command:
-    ready, models = folder / f"{name}.json", folder / "served"
+def served(folder: Path) -> Path:
+    """A folder with the models that are called: the others only lengthen the start."""
+    models = folder / "served"
     if not models.exists():
         models.mkdir()
-        for model in MODELS:  # those that are called: the others only lengthen the start
+        for model in MODELS:
             (models / model).symlink_to(ROOT / "models" / model, target_is_directory=True)
+    return models
+
+
+def service(folder: Path, name: str, store: str, durability: str) -> Command:
+    ready, models = folder / f"{name}.json", served(folder)
     command = [sys.executable, "-m", "service", "--address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
     command += [
         "--models",

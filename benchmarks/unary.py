@@ -30,7 +30,7 @@ from tapehead.v1 import question_service_pb2 as questions
 from tapehead.v1 import session_service_pb2 as sessions
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
-from .streams import MIN_REPLY_BYTES, OPTIONS, Measured, Meter, Server, median_of, process, service
+from .streams import MIN_REPLY_BYTES, OPTIONS, Measured, Meter, Server, median_of, process, service_at
 
 SESSIONS, QUESTIONS = "tapehead.v1.SessionService", "tapehead.v1.QuestionService"
 STORY = [f"{who} {how} to the {where}." for who, how, where in [
@@ -137,6 +137,27 @@ def _measure(server: Server, call: str, callers: int, seconds: float, is_echo: b
     return uvloop.run(drive(server, call, callers, seconds, is_echo))
 
 
+def compare(
+    folder: Path, durability: str, callers: list[int], seconds: float, rounds: int
+) -> dict[tuple[str, str, int], Measured]:
+    """Measures echo and service alternately, each started anew in every round; medians by call, server and callers."""
+    echo = folder / "unary-echo.json"
+    servers = {
+        "echo": ([sys.executable, "-m", "benchmarks.unary", "--serve-echo", str(echo)], echo),
+        "service": service_at(folder, durability),
+    }
+    results: dict[tuple[str, str, int], list[Measured]] = {}
+    for _ in range(rounds):
+        for kind, (command, ready) in servers.items():
+            ready.unlink(missing_ok=True)
+            with process(command, ready) as server:
+                for call in ("step", "ask"):
+                    for count in callers:
+                        result = measure(server, call, count, seconds, kind == "echo")
+                        results.setdefault((call, kind, count), []).append(result)
+    return {key: median_of(measured) for key, measured in results.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
@@ -149,28 +170,13 @@ def main() -> None:
         uvloop.run(serve_echo(arguments.serve_echo))
         return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        echo = folder / "echo.json"
-        store = "memory:" if arguments.durability == "memory" else f"lmdb:{folder / 'store'}"
-        servers = {
-            "echo": ([sys.executable, "-m", "benchmarks.unary", "--serve-echo", str(echo)], echo),
-            "service": service(folder, "service", store, arguments.durability),
-        }
-        results: dict[tuple[str, str, int], list[Measured]] = {}
-        for _ in range(arguments.rounds):
-            for kind, (command, ready) in servers.items():
-                ready.unlink(missing_ok=True)
-                with process(command, ready) as server:
-                    for call in ("step", "ask"):
-                        for callers in arguments.callers:
-                            result = measure(server, call, callers, arguments.seconds, kind == "echo")
-                            results.setdefault((call, kind, callers), []).append(result)
+        results = compare(Path(name), arguments.durability, arguments.callers, arguments.seconds, arguments.rounds)
     print(f"durability {arguments.durability}\n")
     print("| call | callers | echo/s | service/s | of echo | echo p50 us | service p50 us | cpu us | echo's of it |")
     print("|---|---|---|---|---|---|---|---|---|")
     for call in ("step", "ask"):
         for callers in arguments.callers:
-            floor, own = (median_of(results[call, kind, callers]) for kind in servers)
+            floor, own = results[call, "echo", callers], results[call, "service", callers]
             print(
                 f"| {call} | {callers} | {floor.rate:,.0f} | {own.rate:,.0f} | {own.rate / floor.rate:.2f} "
                 f"| {floor.p50:,.0f} | {own.p50:,.0f} | {own.cpu:,.0f} | {floor.cpu / own.cpu:.2f} |"
