@@ -3,7 +3,8 @@
     python -m benchmarks.inside [--sessions 64] [--steps 200] [--chunk 32] [--level memory process disk]
 
 Drives the server's own streams, engine and store in one process by calls that hand over serialised messages and take
-serialised replies, in lockstep. `run us` is the bare model run of the same batch, which nobody could do without.
+serialised replies, in lockstep. The figures are lower quartiles over the steps, which what else runs on the machine
+hardly touches. `run us` is the bare model run of the same batch, which nobody could do without.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,23 +81,22 @@ class FakeContext:
 
 
 class Meter:
-    """Takes the time between the first counted reply and the last."""
+    """Takes the processor time of every round: as many replies as there are sessions."""
 
-    def __init__(self, skip: int, until: int) -> None:
-        self._skip, self._until, self._count = skip, until, 0
-        self._begin = self._end = 0.0
+    def __init__(self, sessions: int) -> None:
+        self._sessions, self._count = sessions, 0
+        self._marks: list[float] = []
 
     def count(self) -> None:
         self._count += 1
-        if self._count == self._skip:
-            self._begin = time.process_time()
-        elif self._count == self._until:
-            self._end = time.process_time()
+        if self._count % self._sessions == 0:
+            self._marks.append(time.process_time())
 
     @property
     def cpu(self) -> float:
-        """Microseconds for each reply."""
-        return (self._end - self._begin) / (self._until - self._skip) * 1e6
+        """Microseconds for each reply, in the lower quartile of the rounds after the warm-up."""
+        rounds = sorted(after - before for before, after in pairwise(self._marks[WARM_UP_STEPS:]))
+        return rounds[len(rounds) // 4] / self._sessions * 1e6
 
 
 async def drive(
@@ -109,7 +110,7 @@ async def drive(
     lifecycle = Lifecycle(store, live, repository, engine.intake, clock, usage, default_ttl=3600.0)
     streams = Streams(lifecycle, drain, metrics, owners, max_streams=100_000, heartbeat=60.0)
     running = asyncio.create_task(engine.run())
-    meter = Meter(sessions * (1 + WARM_UP_STEPS), sessions * (1 + WARM_UP_STEPS + steps))
+    meter = Meter(sessions)
 
     def call(number: int) -> Call:
         return Call(METHOD, FakeContext(number, WARM_UP_STEPS + steps, chunk, meter, model))  # type: ignore[arg-type]

@@ -173,10 +173,11 @@ async def drive(server: Server, sessions: int, seconds: float, chunk: int, idle:
 def measure(server: Server, sessions: int, seconds: float, chunk: int, idle: int = 0) -> Measured:
     """Measures from a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (server, sessions, seconds, chunk, idle))
+        return pool.apply(run_measure, (server, sessions, seconds, chunk, idle))
 
 
-def _measure(server: Server, sessions: int, seconds: float, chunk: int, idle: int) -> Measured:
+def run_measure(server: Server, sessions: int, seconds: float, chunk: int, idle: int) -> Measured:
+    """Measures in this process."""
     return uvloop.run(drive(server, sessions, seconds, chunk, idle))
 
 
