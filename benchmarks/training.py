@@ -2,10 +2,11 @@
 
     python -m benchmarks.training [ntm memory] [--seconds 3] [--rounds 3] [--compile] [--set recipe.batch=16]
 
-`ntm`: sequences a second of `training/configs/ntm-copy.toml`, beside a Neural Turing Machine of the same sizes written
-the way a textbook says it: a layer for each quantity of each head, one head after the other, memory [B, N, M], shifts
-by rolling, sharpening by powers. Same task, batches, loss, optimiser and clipping; all sequences are of the longest
-size, so that every update is alike. `memory`: questions a second of
+Both train in one thread, and seconds are those of the processor. `ntm`: sequences a second of
+`training/configs/ntm-copy.toml`, beside a Neural Turing Machine of the same sizes written the way a textbook says it: a
+layer for each quantity of each head, one head after the other, memory [B, N, M], shifts by rolling, sharpening by
+powers. Same task, batches, loss, optimiser and clipping; all sequences are of the longest size, so that every update is
+alike. `memory`: questions a second of
 `training/configs/babi-memory.toml`, beside the same network and recipe that takes the examples of a batch one by one.
 """
 
@@ -165,14 +166,14 @@ def one_by_one_update(experiment: MemoryExperiment) -> Update:
 
 
 def rates(updates: dict[str, Update], batch: int, seconds: float, rounds: int) -> dict[str, float]:
-    """Examples a second of each, alternately; the median of the rounds."""
+    """Examples a second of the processor of each, alternately; the median of the rounds."""
     for update in updates.values():
         update(1)  # whatever the first one costs alone
     found: dict[str, list[float]] = {name: [] for name in updates}
     for _ in range(rounds):
         for name, update in updates.items():
-            count, begin = 0, time.perf_counter()
-            while (elapsed := time.perf_counter() - begin) < seconds:
+            count, begin = 0, time.process_time()
+            while (elapsed := time.process_time() - begin) < seconds:
                 update(1)
                 count += 1
             found[name].append(count * batch / elapsed)
