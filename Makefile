@@ -9,6 +9,8 @@ STAMPS := $(VENV)/stamps
 PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 # What the service imports is compiled once, here, and not by its first start (or by every one, where nothing may be written).
 COMPILE := PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import service.process, service.store.redis'
+# By a path and not by an import hook: beside a hook, a folder named tapehead where Python was started hides the package.
+EDITABLE := --config-settings editable_mode=compat --editable
 # The pin stands in pyproject.toml alone; this reads it.
 TORCH  := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 PROTOS := $(wildcard proto/tapehead/v1/*.proto)
@@ -106,7 +108,7 @@ $(STAMPS):
 
 $(STAMPS)/service: pyproject.toml | $(STAMPS)
 	@echo "Installing the service into $(VENV) (once) ..."
-	@$(PIP) --editable '.[service,tools]'
+	@$(PIP) $(EDITABLE) '.[service,tools]'
 	@$(COMPILE)
 	@touch $@
 
@@ -114,7 +116,7 @@ $(STAMPS)/service: pyproject.toml | $(STAMPS)
 $(STAMPS)/test: pyproject.toml | $(STAMPS)
 	@echo "Installing everything that the tests need into $(VENV) (once; PyTorch is large) ..."
 	@$(PIP) '$(TORCH)'
-	@$(PIP) --editable '.[test]'
+	@$(PIP) $(EDITABLE) '.[test]'
 	@$(COMPILE)
 	@touch $@ $(STAMPS)/service
 

@@ -1,6 +1,6 @@
 """Train a small GRU to hear tones in noise, export it, serve the file, and stream a signal through it.
 
-    python examples/activity.py            # needs PyTorch: pip install 'tapehead[service,training]'
+    python examples/activity.py            # needs PyTorch and more: make setup
 
 Half a minute in all. The model sees 16 samples at a time and says how likely it is that there is a tone; what it has
 heard so far is the session's state. The served file is an ordinary ONNX file: nothing in it knows this service.

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .hosting.model import Model
@@ -39,16 +40,15 @@ def print_tables(
 ) -> None:
     """Prints what is served, and under which limits."""
     table = Table(title="Models", title_justify="left", show_edge=False, pad_edge=False)
-    for column in ("model", "version", "kind", "state", "batch", "description"):
-        table.add_column(column, overflow="fold")
-    for model in models:
-        batch = str(model.max_batch) if model.batch_invariant else "1"
-        size = f"{model.state_bytes / 1024:.1f} KiB"
-        kind = model.kind.replace("_", " ")
-        table.add_row(model.model_id, str(model.version), kind, size, batch, model.manifest.description)
-    for name, reason in broken.items():
-        model_id, _, version = name.partition("/")
-        table.add_row(model_id, version, "[red]not served", "", "", reason)
+    rows = [_row(model) for model in models]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    for column, width in zip(_COLUMNS, widths, strict=True):
+        table.add_column(column, no_wrap=True, min_width=width)
+    # A line a model: what is left of it beside the others and the rules between them; `tapehead models show` has all.
+    room = max(1, console.width - sum(width + len(" | ") for width in widths))
+    table.add_column("description", no_wrap=True, overflow="ellipsis", max_width=room)
+    for model, row in zip(models, rows, strict=True):
+        table.add_row(*row, model.manifest.description)
     facts = Table(show_header=False, show_edge=False, pad_edge=False, box=None)
     facts.add_row("store", store)
     facts.add_row("durability", f"{durability.name.lower()}: a committed step survives {_SURVIVES[durability]}")
@@ -57,7 +57,18 @@ def print_tables(
         f"{settings.max_streams} streams, {settings.max_live_sessions} sessions in memory, "
         f"{settings.max_waiting_steps} waiting steps, {settings.max_message_bytes >> 10} KiB a message",
     )
-    console.print(table, "", facts, "")
+    console.print(table, "")
+    for name, reason in broken.items():
+        console.print(f"[red]not served:[/red] {escape(name)}: {escape(reason)}", "")
+    console.print(facts, "")
+
+
+_COLUMNS = ("model", "version", "state", "batch")
+
+
+def _row(model: Model) -> tuple[str, ...]:
+    size = f"{model.state_bytes / 1024:.1f} KiB" if model.state_bytes >= 1024 else f"{model.state_bytes} B"
+    return model.model_id, str(model.version), size, str(model.max_batch) if model.batch_invariant else "1"
 
 
 _SURVIVES = {
@@ -79,7 +90,7 @@ def first_lines(addresses: Addresses, models: list[Model]) -> str:
         lines += _question_lines(answering, addresses, server)
     if stepping is not None:
         lines += _step_lines(stepping, server, connect)
-    lines += [f"  curl -s http://{addresses.metrics}/metrics | grep ^tapehead_", ""]
+    lines += [f"  curl -s http://{addresses.metrics}/metrics | grep ^tapehead_steps_total", ""]
     return "\n".join(lines)
 
 

@@ -291,10 +291,12 @@ class Server:
         )
 
     async def _end_edge(self, edge: Edge) -> None:
+        log.info("draining: what was read is answered, within %g s", self.settings.drain_seconds)
         left = await edge.drain(self.settings.drain_seconds)
         if left:
             log.warning("%d call(s) did not end within %g s and are cancelled", left, self.settings.drain_seconds)
         await edge.stop()
+        log.info("no call is left")
 
 
 async def _open_store(settings: Settings, clock: Clock) -> Store:

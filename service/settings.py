@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     """Serves neural networks that remember.
 
     Each flag can also be given as TAPEHEAD_<NAME> in the environment, or as <name> in a TOML file that --config FILE
-    names; a flag beats the environment, which beats the file.
+    names; a flag beats the environment, which beats the file. Instead of starting, `python -m service check [FLAGS]`
+    says what would keep a start from succeeding, and `python -m service store` backs up, verifies, restores, compacts
+    or moves what is stored.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, cli_hide_none_type=True)
@@ -131,7 +133,9 @@ class Settings(BaseSettings):
 
     # --- how long ---
 
-    ttl: float = Field(30 * DAY, ge=1, le=366 * DAY, description="seconds that an unused session lives, unless it says")
+    ttl: float = Field(
+        30 * DAY, ge=1, le=366 * DAY, description="seconds that an unused session lives, unless it asks for others"
+    )
     heartbeat: float = Field(
         10.0, gt=0, description="seconds of silence on a stream before a sign of life; proxies cut silent ones"
     )

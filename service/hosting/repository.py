@@ -169,7 +169,7 @@ def _checked(model: Model, runner: Runner, max_batch: int, cache_folder: Path | 
         chunk_sizes=verdict.chunk_sizes,
     )
     if verdict.reason:  # a question that runs alone is slower by little, a step by much
-        level = logging.INFO if model.batch_invariant else logging.WARNING
+        level = logging.DEBUG if model.batch_invariant else logging.WARNING
         _log.log(level, "model %s/%d runs one row at a time: %s", model.model_id, model.version, verdict.reason)
     if verdict.chunk_reason:
         _log.info("model %s/%d runs chunks step by step: %s", model.model_id, model.version, verdict.chunk_reason)

@@ -11,7 +11,13 @@ import typer
 
 from tapehead.cli import ask, bundle, models, server, sessions, states, stream, travels
 from tapehead.cli.options import AccessOptions, access
-from tapehead.errors import TapeheadError
+from tapehead.errors import ServerUnreachable, TapeheadError, TokenInvalid
+
+# What somebody at a terminal can do, which the library's error does not say.
+_HINTS: dict[type[Exception], str] = {
+    ServerUnreachable: "; is it running?",
+    TokenInvalid: "; give --token-file FILE before the command, or set TAPEHEAD_TOKEN",
+}
 
 app = typer.Typer(
     name="tapehead",
@@ -72,7 +78,7 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
     except (TapeheadError, ValueError) as error:
-        _fail(str(error))
+        _fail(f"{error}{_HINTS.get(type(error), '')}")
 
 
 def _fail(sentence: str) -> NoReturn:

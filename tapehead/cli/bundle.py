@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PACKAGES = ("onnx", "onnxruntime", "tomli_w")  # of the extra
-INSTALL = "bundles need more than the client: pip install 'tapehead[bundle]'"
+INSTALL = "bundles need more than the client: pip install '.[bundle]' in the root of Tapehead's repository"
 
 app = typer.Typer(help="Make bundles of ONNX files, and check them; no server is asked.", no_args_is_help=True)
 

@@ -69,7 +69,7 @@ def fork(
         list[str] | None, typer.Option("--label", help="A label of the new session, KEY=VALUE; repeatable.")
     ] = None,
     version: Annotated[
-        int, typer.Option("--version", min=0, help="The version of the model to go on with; its own if not given.")
+        int, typer.Option("--version", min=0, help="The version of the model to go on with.", show_default="its own")
     ] = 0,
     server: Server = None,
     as_json: Json = False,

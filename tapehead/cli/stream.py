@@ -65,7 +65,8 @@ def stream(
         ),
     ] = 0,
     keep_most: Annotated[
-        int, typer.Option("--keep-most", min=0, metavar="M", help="Keep the newest M of these states; 8 if not given.")
+        int,
+        typer.Option("--keep-most", min=0, metavar="M", help="Keep the newest M of these states.", show_default="8"),
     ] = 0,
     start: Annotated[
         list[str] | None,

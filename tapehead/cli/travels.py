@@ -40,7 +40,7 @@ def export_session(
 def import_session(
     file: Annotated[Path, typer.Argument(help="The file of an exported session.")],
     session_id: Annotated[
-        str, typer.Option("--id", help="The new session's id; drawn by the server if not given.")
+        str, typer.Option("--as", "--id", help="The new session's id; drawn by the server if not given.")
     ] = "",
     label: Annotated[
         list[str] | None, typer.Option("--label", help="A label in place of the file's, KEY=VALUE; repeatable.")

@@ -212,4 +212,7 @@ def test_the_client_runs_without_the_packages_that_bundles_need(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert done.stderr == "tapehead: bundles need more than the client: pip install 'tapehead[bundle]'\n"
+    assert (
+        done.stderr
+        == "tapehead: bundles need more than the client: pip install '.[bundle]' in the root of Tapehead's repository\n"
+    )
