@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +48,8 @@ def keep(arguments: Sequence[str]) -> int:
 
 def serve(settings: Settings) -> int:
     """Serves until a signal comes; returns the exit code."""
+    gc.disable()  # until all is loaded: nothing of it is garbage. See `process.spare_garbage_searches`
+
     from .process import run
     from .telemetry.logs import set_up_logs
 

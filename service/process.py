@@ -62,6 +62,7 @@ def spare_garbage_searches() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    gc.enable()
 
 
 def _announce(server: Server) -> bool:

@@ -50,12 +50,12 @@ class Health:
         told = None
         with self._drain.waited_for():
             while True:
-                changed = self._changed
-                status = self._status(request.service)
+                # All three are of one moment: the drain may begin, and names may change, while a message is written.
+                changed, is_last, status = self._changed, self._drain.has_begun, self._status(request.service)
                 if status != told:
                     await call.write(health_pb2.HealthCheckResponse(status=status))
                     told = status
-                if self._drain.has_begun:
+                if is_last:
                     raise Draining
                 await self._change(changed)
 

@@ -87,6 +87,19 @@ async def test_the_drain_waits_until_watchers_were_told() -> None:
         await watching
 
 
+async def test_a_drain_that_begins_while_a_watcher_is_told_is_told_too() -> None:
+    drain, reader = Drain(), SlowReader()
+    reader.reads.clear()
+    watching = asyncio.ensure_future(Health([], drain).watch(ask(""), reader))
+    await turns(10)
+    drain.begin(60.0)
+    reader.reads.set()
+    with pytest.raises(Draining):
+        await watching
+
+    assert reader.told == [SERVING, NOT_SERVING]
+
+
 async def turns(count: int) -> None:
     """Lets the event loop go round so often."""
     for _ in range(count):
