@@ -21,6 +21,8 @@ from .workload import MOST_SESSIONS, STUCK_SECONDS, Act, Violation, Worker, copy
 class Prober(Worker):
     """A worker that also asks for what it must not get."""
 
+    GIVEN_UP = ("old stream", "ghost")
+
     def acts(self) -> list[Act]:
         return [
             *super().acts(),
