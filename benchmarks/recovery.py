@@ -154,6 +154,19 @@ async def measure_takeover(server: Server, count: int = 50) -> None:
     print(f"takeover of a live session: {_show(seconds)}")
 
 
+def measure_memory(server: Server, parked: int) -> None:
+    """What a server keeps that has started on the store, beside one on an empty store."""
+    with tempfile.TemporaryDirectory() as name:
+        empty = Server(Path(name))
+        empty.start()
+        own = empty.anonymous_bytes()
+        empty.kill()
+    grown = server.anonymous_bytes() - own
+    print(
+        f"anonymous memory: {own / 2**20:.0f} MiB with an empty store, {grown / 2**20:+.1f} MiB with {parked} at rest"
+    )
+
+
 async def measure_parked(server: Server, parked: int, opens: int = 2000) -> None:
     before = server.anonymous_bytes()
     seconds: list[float] = []
@@ -171,7 +184,7 @@ async def measure_parked(server: Server, parked: int, opens: int = 2000) -> None
         await asyncio.gather(*(open_some(channel) for _ in range(4)))
     grown = server.anonymous_bytes() - before
     print(f"open one of {parked} resting sessions: {_show(seconds)}")
-    print(f"anonymous memory: {before / 2**20:.0f} MiB before, {grown / 2**20:+.1f} MiB after {len(seconds)} opens")
+    print(f"anonymous memory: {grown / 2**20:+.1f} MiB for {len(seconds)} of them, which then are in memory")
 
 
 async def park(folder: Path, parked: int) -> None:
@@ -227,6 +240,7 @@ def main() -> None:
         print(f"first start: {server.start():.2f} s", flush=True)
         try:
             if "parked" in parts:
+                measure_memory(server, arguments.parked)
                 uvloop.run(measure_parked(server, arguments.parked))
             if "takeover" in parts:
                 uvloop.run(measure_takeover(server))
