@@ -5,6 +5,7 @@ There is one cell and one set of weights; nothing about the network is said twic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -88,7 +89,8 @@ def scan_over(data: bytes, manifest: Manifest, step: Entry) -> bytes:
         if before not in inputs:  # a state that the step does not read: any value of the right type will do
             inputs[before] = _renamed(outputs[after], before)
 
-    body = compose.add_prefix_graph(model.graph, _PREFIX)
+    # onnx looks for the weights of a graph after its branches, which may use them, unless it is told of them.
+    body = compose.add_prefix_graph(model.graph, _PREFIX, name_map={n: _PREFIX + n for n in _weights(model.graph)})
     body.name = "step"
     del body.input[:], body.output[:], body.value_info[:]
     body.input.extend(_renamed(inputs[name], _PREFIX + name) for name in (*(one for one, _ in state), *scanned))
@@ -116,6 +118,15 @@ def scan_over(data: bytes, manifest: Manifest, step: Entry) -> bytes:
     whole.functions.extend(model.functions)
     onnx.checker.check_model(whole)
     return bytes(whole.SerializeToString())
+
+
+def _weights(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names of all weights of a graph and of the graphs inside it."""
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _weights(inner)
 
 
 def _renamed(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:

@@ -13,7 +13,7 @@ from tapehead.bundle import BundleError, initial_state, to_array, verify
 from tapehead.bundle.adopt import adopt
 from tapehead.bundle.choices import Choices
 from tapehead.bundle.trial import STEPS
-from tests.bundles import onnx_bytes, value
+from tests.bundles import INT_ELEMENT, onnx_bytes, value
 from tests.foreign import VOICE, quantised, vad
 
 
@@ -63,6 +63,32 @@ def test_steps_of_several_lengths_are_no_obstacle_to_a_chunk(tmp_path: Path):
     assert [entry.name for entry in written.manifest.entries] == ["step", "chunk"]
     shapes = [list(call.inputs[0].shape) for call in written.manifest.probes[1].calls]
     assert shapes == [[STEPS, 1, 2]]
+
+
+def test_a_graph_with_branches_that_use_its_weights_gets_a_chunk(tmp_path: Path):
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("Add", ["x", weight], [name])], name, [], [value(name, [])]
+        )
+        for name, weight in (("then", "much"), ("else", "little"))
+    }
+    for branch in branches.values():
+        branch.output[0].type.tensor_type.ClearField("shape")
+    nodes = [
+        helper.make_node("Equal", ["sr", "usual"], ["is_usual"]),
+        helper.make_node("If", ["is_usual"], ["more"], **branches),
+        helper.make_node("Add", ["h", "more"], ["new_h"]),
+        helper.make_node("Identity", ["new_h"], ["y"]),
+    ]
+    constants = {"usual": np.array(16_000), "much": np.full(3, 5, np.float32), "little": np.ones(3, np.float32)}
+    inputs = [value("x", ["batch", 3]), value("h", ["batch", 3]), value("sr", [], INT_ELEMENT)]
+    place = tmp_path / "branches.onnx"
+    place.write_bytes(onnx_bytes(nodes, inputs, [value("y", ["batch", 3]), value("new_h", ["batch", 3])], constants))
+
+    written = adopt(place, tmp_path / "branches/1", Choices(), {})
+
+    assert [entry.name for entry in written.manifest.entries] == ["step", "chunk"]
+    assert verify(tmp_path / "branches/1") == 0.0
 
 
 def test_a_length_that_was_told_is_the_only_one(tmp_path: Path):
