@@ -25,7 +25,7 @@ _RATES = frozenset({"sr", "rate", "sample_rate", "sampling_rate", "samplerate"})
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.:/-]")
 CARRY_NOTE = (
     "Programs that run such a model may put the end of the previous input in front of each one. The graph does not "
-    "show it, and without it the answers are wrong: if yours does so, write --carry INPUT=LENGTH."
+    "show it, and without it the answers are wrong: if yours does so, build the bundle with --carry INPUT=LENGTH."
 )
 
 

@@ -127,7 +127,7 @@ def test_errors_have_the_texts_that_clients_look_for(server: ServerProcess) -> N
     assert got["unknown"]["status"] == "StatusCode.INVALID_ARGUMENT"
     assert START_TEXT in got["unknown"]["message"]
     assert "must specify a non-zero or non-empty correlation ID" in got["no_sequence"]["message"]
-    assert got["no_model"]["status"] == "StatusCode.NOT_FOUND"
+    assert got["no_model"]["status"] == got["no_model_later"]["status"] == "StatusCode.NOT_FOUND"
     assert "tensor 'x': expected shape [3], got [4]" in got["shape"]["message"]
     assert got["classes"]["status"] == "StatusCode.UNIMPLEMENTED"
 

@@ -127,6 +127,7 @@ def errors(client: Any) -> Any:
         "unknown": refusal(lambda: step(client, 999, 1)),
         "no_sequence": refusal(lambda: client.infer(MODEL, x(1))),
         "no_model": refusal(lambda: client.infer("nobody", x(1), sequence_id=1, sequence_start=True)),
+        "no_model_later": refusal(lambda: client.infer("nobody", x(1), sequence_id=1)),
         "shape": refusal(lambda: client.infer(MODEL, [wrong], sequence_id=1, sequence_start=True)),
         "classes": refusal(
             lambda: client.infer(

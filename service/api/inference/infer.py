@@ -101,6 +101,7 @@ class Inference:
                 return await self._start(request, parameters, key, deadline)
             return await self._step(request, parameters, key, deadline)
         except SessionNotFound:
+            self._find_model(request.model_name, 0)  # or that is what the caller is told: no START would help
             raise SequenceNotStarted(key.session_id, "unknown") from None
         except SessionExpired:
             raise SequenceNotStarted(key.session_id, "expired") from None
