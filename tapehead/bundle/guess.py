@@ -223,11 +223,13 @@ def _public(name: str) -> str:
 def _pairing_doubts(inputs: Sequence[Value], outputs: Sequence[Value], pairing: Pairing) -> Iterator[Doubt]:
     before, after = {value.name: value for value in inputs}, {value.name: value for value in outputs}
     for name, others in pairing.possible.items():
+        alike = [one for one, those in pairing.possible.items() if those == others]
+        likely = others[-len(alike) :][alike.index(name) % len(others)]  # results come first, then states in order
         yield Doubt(
             f"Input {before[name]} may be a state that output {_either([str(after[other]) for other in others])} gives "
             f"anew: they have the same type and shape, and no names that say so. If it is none, write "
             f"--not-state {name}.",
-            f"--state {name}={others[0]}",
+            f"--state {name}={likely}",
         )
 
 

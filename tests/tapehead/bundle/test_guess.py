@@ -93,6 +93,14 @@ class TestDoubts:
         assert options(draft(inputs, outputs)) == ["--state memory=result"]
         assert not draft(inputs, outputs, states={"memory": "result"}).doubts
 
+    def test_states_by_shape_alone_are_asked_about_in_the_usual_order(self):
+        """Whoever follows the commands as printed pairs each with another output: results first, then states."""
+        names = ["memory", "cell"]
+        inputs = [value("x", ["batch", 6]), *(value(name, ["batch", 6]) for name in names)]
+        outputs = [value(name, ["batch", 6]) for name in ("result", "result_1", "result_2")]
+
+        assert options(draft(inputs, outputs)) == ["--state memory=result_1", "--state cell=result_2"]
+
     def test_an_input_that_is_named_as_one_raises_none(self):
         """The output of a network that mends its input has the input's shape, and is no state."""
         guessed = draft([X, value("h", ["batch", 6])], [Y, value("new_h", ["batch", 6])])
