@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 from training import commands
 
 from .runs import TINY
+
+ROOT = Path(__file__).parents[2]
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -99,3 +102,13 @@ def test_help_names_the_commands() -> None:
 @pytest.mark.parametrize("arguments", [["train", "--sed", "3"], ["train"], ["fly"]])
 def test_wrong_usage_is_exit_code_2(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_main(monkeypatch, *arguments) == 2
+
+
+def test_a_package_that_is_missing_is_one_sentence() -> None:
+    program = "import runpy, sys; sys.modules['tqdm'] = None; runpy.run_module('training', run_name='__main__')"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: training needs the package 'tqdm': make setup installs it")
+    assert done.stderr.count("\n") == 1
