@@ -104,8 +104,10 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], monkeypatch: pytest.Mo
     assert run_main(monkeypatch, *arguments) == 2
 
 
-def test_a_package_that_is_missing_is_one_sentence() -> None:
-    program = "import runpy, sys; sys.modules['tqdm'] = None; runpy.run_module('training', run_name='__main__')"
+def test_a_package_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    words = ["training", "train", str(ROOT / "training/configs/lstm-echo.toml"), "--out", str(tmp_path)]
+    program = f"import runpy, sys; sys.modules['tqdm'] = None; sys.argv = {words}; "
+    program += "runpy.run_module('training', run_name='__main__')"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
 
