@@ -141,7 +141,7 @@ class MemoryModule(nn.Module):
         scores = scores.masked_fill(~present, NEVER)
         if not self.empty:
             return torch.softmax(scores, dim=-1) * there
-        empty = self.memory - there.sum(dim=1, keepdim=True)  # n slots of score 0 weigh as one of log n
+        empty = torch.clamp(self.memory - there.sum(dim=1, keepdim=True), min=0)  # n of score 0 weigh as one of log n
         nothing = torch.log(empty).clamp(min=NEVER)
         return torch.softmax(torch.cat([scores, nothing], dim=1), dim=-1)[:, :-1] * there
 

@@ -139,8 +139,10 @@ def test_a_hop_that_may_look_at_empty_slots_finds_nothing_there(empty: int) -> N
     assert not looks[0, 0, :empty].any()
 
 
-def test_a_full_memory_has_no_empty_slots_to_look_at() -> None:
-    story = torch.randint(2, 11, (8, 4))
+@pytest.mark.parametrize("sentences", [8, 9])
+def test_a_full_memory_has_no_empty_slots_to_look_at(sentences: int) -> None:
+    """Nor has one to which a story longer than it is given whole."""
+    story = torch.randint(2, 11, (sentences, 4))
 
     assert torch.allclose(run(network(empty=True), story, QUESTION)[0], run(network(), story, QUESTION)[0], atol=1e-6)
 
