@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ def run_row(row: Row, workers: int, out: Path = Path("runs"), results: Path = RE
 
 
 def _run(plan: Mapping[str, Any], workers: int, out: Path, results: Path) -> list[Path]:
-    config, seeds = CONFIGS / plan["config"], list(plan["seeds"])
+    config = Path(
+        os.path.relpath(CONFIGS / plan["config"])
+    )  # as somebody would type it: commands are kept with results
+    seeds = list(plan["seeds"])
     name = load_config(config).name
     shared = [str(config), *(["--from", plan["from"]] if "from" in plan else [])]
     if not plan.get("each_task"):
