@@ -63,17 +63,17 @@ def profile_config(config: Config, updates: int = UPDATES) -> Profile:
     the step as it is written, because a compiled one has other operators.
     """
     recipe = {**config.recipe, "compile": False} if "compile" in config.recipe else config.recipe
-    written = build(_with_recipe(config, recipe))
-    parts = _time(written, updates)
+    written, middle = build(_with_recipe(config, recipe)), config.updates // 2  # what comes first is another phase
+    parts = _time(written, middle, updates)
     measured = {
         "name": config.name,
         "parameters": sum(parameter.numel() for parameter in written.network.parameters()),
         "milliseconds": {part: round(median(times) * 1000, 2) for part, times in parts.items()},
-        "operators": _operators(written),
+        "operators": _operators(written, middle),
         "machine": describe_machine(torch.device("cpu")),
     }
     if config.recipe.get("compile"):
-        compiled = _time(build(config), updates)
+        compiled = _time(build(config), middle, updates)
         measured["compiled"] = round(1000 * median(map(sum, zip(*compiled.values(), strict=True))), 2)
     return measured
 
@@ -82,11 +82,11 @@ def _with_recipe(config: Config, recipe: dict[str, Any]) -> Config:
     return Config(**{**config.table(), "recipe": recipe, "where": config.where, "device": config.device})
 
 
-def _time(experiment: Experiment, updates: int) -> dict[str, list[float]]:
-    """Seconds of the processor for each part of some updates, after one that does not count."""
+def _time(experiment: Experiment, first: int, updates: int) -> dict[str, list[float]]:
+    """Seconds of the processor for each part of some updates from `first` on, after one that does not count."""
     parts: dict[str, list[float]] = {"forward": [], "backward": [], "update": []}
     for number in range(updates + 1):
-        loss, forward = _timed(lambda number=number: _forward(experiment, number + 1))  # type: ignore[misc]
+        loss, forward = _timed(lambda number=number: _forward(experiment, first + number))  # type: ignore[misc]
         _, backward = _timed(loss.backward)
         _, update = _timed(lambda: _update(experiment))
         if number:
@@ -112,11 +112,11 @@ def _update(experiment: Experiment) -> None:
     experiment.optimizer.step()
 
 
-def _operators(experiment: Experiment) -> dict[str, float]:
+def _operators(experiment: Experiment, first: int) -> dict[str, float]:
     """The operators with the largest shares of an update, forward and backward together, in percent."""
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         for number in range(3):
-            _forward(experiment, number + 1).backward()  # type: ignore[no-untyped-call]
+            _forward(experiment, first + number).backward()  # type: ignore[no-untyped-call]
             _update(experiment)
     events = [event for event in seen.key_averages() if not event.key.startswith(OWN)]
     total = sum(event.self_cpu_time_total for event in seen.key_averages())
