@@ -25,9 +25,7 @@ def run_row(row: Row, workers: int, out: Path = Path("runs"), results: Path = RE
 
 
 def _run(plan: Mapping[str, Any], workers: int, out: Path, results: Path) -> list[Path]:
-    config = Path(
-        os.path.relpath(CONFIGS / plan["config"])
-    )  # as somebody would type it: commands are kept with results
+    config = Path(os.path.relpath(CONFIGS / plan["config"]))  # as typed: the command is kept with the result
     seeds = list(plan["seeds"])
     name = load_config(config).name
     shared = [str(config), *(["--from", plan["from"]] if "from" in plan else [])]

@@ -58,9 +58,8 @@ class Row:
     measures: dict[str, Any]  # names in a result's test figures -> words
     published: tuple[dict[str, Any], ...]
     ours: tuple[str, ...]  # patterns of names
-    runs: tuple[dict[str, Any], ...] = field(
-        default=()
-    )  # what trains it: config, seeds, each_task (true, or tasks), from
+    # What trains it: config, seeds, from, and each_task (true, or tasks) for a network a task.
+    runs: tuple[dict[str, Any], ...] = field(default=())
     remark: str = ""
     by_task: bool = False  # whether a table says how each of the twenty tasks went
     drawn: tuple[str, ...] = ()  # pictures that compare ours, of PICTURES
