@@ -161,11 +161,11 @@ class DeepMemory(nn.Module):
         """Scores [B, Q, answers] of questions given as vectors [B, Q, size]."""
         return self.observe(questions, find)[0]
 
-    def observe(self, questions: Tensor, find: Find) -> tuple[Tensor, Tensor]:
-        """Scores [B, Q, answers], and what every hop found in every matrix, [B, hops, M, Q, V]."""
+    def observe(self, questions: Tensor, find: Find) -> tuple[Tensor, list[Tensor]]:
+        """Scores [B, Q, answers], and what every hop found in every matrix, each [B, M, Q, V]."""
         x, finds = questions, []
         for step in self.steps:
             x, found = self.hop.observe(x + step, find)
             finds.append(found)
         scores: Tensor = self.answer(self.before_answer(x))
-        return scores, torch.stack(finds, dim=1)
+        return scores, finds

@@ -63,7 +63,7 @@ class EntityNetwork(nn.Module):
         y, found = self.deep.observe(asked.unsqueeze(1), lambda look: look @ deep)
         finds = [linear[:, hop : hop + 1].__rmatmul__ for hop in range(self.linear.hops)]
         b = self.linear.ask(self.linear.encode(question).unsqueeze(1), finds).squeeze(1)
-        return y.squeeze(1) + self._open(asked) * b, shares(found.squeeze(3))
+        return y.squeeze(1) + self._open(asked) * b, shares(torch.stack(found, dim=1).squeeze(3))
 
     def _open(self, asked: Tensor) -> Tensor:
         """How far each question lets the linear memory speak; it does not teach the question's vector."""
