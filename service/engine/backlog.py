@@ -23,6 +23,7 @@ class Backlog:
         self._ready = asyncio.Event()  # something waits for its turn
         self._empty = asyncio.Event()  # everything accepted is settled
         self._empty.set()
+        self.accepted = 0  # messages and reads since the start
         self.steps = 0  # accepted and not settled
         self._steps_of: defaultdict[str, int] = defaultdict(int)  # by owner; none is 0
 
@@ -56,6 +57,7 @@ class Backlog:
 
     def add(self, work: Work) -> None:
         """Counts new work. It must be scheduled when its session has nothing older."""
+        self.accepted += 1
         self.steps += work.length
         self._steps_of[work.owner] += work.length
         self._empty.clear()
@@ -72,6 +74,10 @@ class Backlog:
             work = session.works[0]
             assert isinstance(work, StepWork)
             self.schedule(work)
+
+    def has_full_batch(self) -> bool:
+        """Whether what runs next is as much as may run together."""
+        return self._scheduler.has_full_batch()
 
     def next_batch(self) -> list[Work]:
         """Takes out what runs next."""

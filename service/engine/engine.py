@@ -32,6 +32,9 @@ from .work import REWIND, ReadWork, Stage, StartWork, StepWork, Work
 
 log = logging.getLogger(__name__)
 
+QUIET_TURNS = (
+    4  # of the event loop; a unary call comes in over about so many, and a turn without work takes microseconds
+)
 INLINE_SECONDS = 0.002  # a run predicted to take longer leaves the event loop for the compute thread
 
 
@@ -89,10 +92,20 @@ class Engine:
         """Runs what waits, for ever; cancelled to stop."""
         while True:
             await self._backlog.wait_ready()
+            await self._gather()
             batch = self._backlog.next_batch()
             if batch:
                 await self._safe_turn(batch)
-                await asyncio.sleep(0)  # lets in what has arrived meanwhile, so that it joins the next batch
+
+    async def _gather(self) -> None:
+        """Lets in what is on its way, until nothing new has come for some turns of the loop, or a batch is full."""
+        quiet = 0
+        while quiet < QUIET_TURNS:
+            known = self._backlog.accepted
+            await asyncio.sleep(0)  # at least once: between two batches the loop has other things to do
+            if self._backlog.has_full_batch():
+                return
+            quiet = quiet + 1 if self._backlog.accepted == known else 0
 
     async def wait_empty(self) -> None:
         """Returns when everything accepted is settled."""

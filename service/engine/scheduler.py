@@ -53,6 +53,11 @@ class Scheduler(Generic[W]):
             if not line:
                 del self._lines[work.batch_key]
 
+    def has_full_batch(self) -> bool:
+        """Whether the next batch would be as large as it may be."""
+        line = next(iter(self._lines.values()), None)
+        return line is not None and line.is_full()
+
     def next_batch(self) -> list[W]:
         """Takes out the next work to run together; empty if nothing waits."""
         if not self._lines:
@@ -88,6 +93,11 @@ class _Line(Generic[W]):
             own.pop(work, None)
             if not own:
                 del self._owners[work.owner]
+
+    def is_full(self) -> bool:
+        """Whether `take` would reach its limit."""
+        first = next(iter(next(iter(self._owners.values()))))
+        return len(self) >= first.batch_limit
 
     def take(self) -> list[W]:
         """Takes out as much as may run together, one of each owner in turn."""

@@ -20,6 +20,7 @@ from service.errors import (
     TooLong,
 )
 from service.hosting.model import Arrays
+from service.sessions.attachment import Attachment
 from service.sessions.messages import StepAnswer
 from service.store.base import Key
 from tests.service.fakes import OWNER, Accumulator, fake_model, memory_server, serving, step_message
@@ -83,6 +84,25 @@ async def test_sessions_share_a_batch_and_keep_apart() -> None:
             assert [last(await answer) for answer in answers] == [step * float(n) for n in range(6)]
 
     assert runner.batches == [6, 6]
+
+
+async def test_what_comes_in_within_a_few_turns_of_the_loop_shares_a_batch() -> None:
+    runner = Accumulator()
+    server = memory_server(fake_model(runner))
+
+    async def later(stream: Attachment, turns: int) -> StepAnswer:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await stream.submit(step_message(1, 1.0))
+
+    async with serving(server):
+        streams = []
+        for n in range(6):
+            await server.create(f"s{n}")
+            streams.append(await server.open(f"s{n}"))
+        await asyncio.gather(*(later(stream, 2 * n) for n, stream in enumerate(streams)))
+
+    assert runner.batches == [6]
 
 
 async def test_a_batch_never_exceeds_what_the_model_allows() -> None:
