@@ -94,7 +94,7 @@ def evaluate_command(
 
 @app.command("export")
 def export_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run, or of a bundle.")],
     version: Annotated[int, typer.Option(min=1, help="The bundle's version.")] = 1,
     out: Annotated[Path, typer.Option(help="The folder of bundles.")] = Path("models"),
     beside: Annotated[list[Path] | None, typer.Option(help="Another seed's run, for the card; repeatable.")] = None,

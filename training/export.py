@@ -1,6 +1,7 @@
 """Exports a trained network as a bundle: ONNX that onnxruntime runs like PyTorch, or nothing.
 
 python -m training export runs/ntm-copy-seed1 --version 1
+python -m training export models/ntm-copy/1 --replace       (its weights, as they are exported today)
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from tapehead.bundle import (
 from tapehead.bundle.runtime import onnxruntime
 from tapehead.v1.manifest_pb2 import Entry, Manifest, Provenance
 
+from .checkpoint import find_weights
 from .config import write_toml
 from .errors import TrainingError
 from .evaluate import load_trained
 from .experiment import Array, Call, Graphs
-from .refresh import card_files
-from .results import curve_of, read_result
+from .refresh import KEPT, is_bundle, kept_as, kept_of, refresh
+from .results import Result, curve_of, read_result
 from .rewrites import simplify
 
 LARGEST_DIFFERENCE = 1e-4  # between onnxruntime and PyTorch, over every output and state of every check
@@ -49,15 +51,15 @@ def export(
     """Writes the bundle of a finished run to models/<name>/<version> and returns that folder.
 
     `beside` are other runs of the same experiment (other seeds), reported in the card, with `note` below
-    the results. A bundle that is there already is overwritten only if `replace` says so. Raises TrainingError, above
-    all if onnxruntime and PyTorch disagree.
+    the results. `run` may be a bundle: its weights are exported as they are today, and its card tells of the same runs.
+    A bundle that is there already is overwritten only if `replace` says so. Raises TrainingError, above all if
+    onnxruntime and PyTorch disagree.
     """
     config, experiment = load_trained(run)
     folder = models / config.name / str(version)
     if folder.exists() and not replace:
         raise TrainingError(f"{folder}: is there already; expected a new version (or --replace)")
-    runs = (run, *beside)
-    results = [{**read_result(one), "curve": curve_of(one)} for one in runs]
+    results, remark = _told(run, beside)
     with torch.no_grad():
         graphs = experiment.graphs()
         files = {entry.file: to_onnx(graphs, entry).SerializeToString() for entry in graphs.manifest.entries}
@@ -70,10 +72,21 @@ def export(
             tensor.initial_file = f"initial.{tensor.name}.bin"
             files[tensor.initial_file] = value.astype(value.dtype.newbyteorder("<")).tobytes()
     files["config.toml"] = write_toml(config.table()).encode()
-    files["weights.safetensors"] = (run / "best.safetensors").read_bytes()
-    files |= card_files(manifest, graphs, results, note, files, config.table())
+    files["weights.safetensors"] = find_weights(run).read_bytes()
+    files[KEPT] = kept_as(results, note or remark)
     _put(folder, manifest, files, graphs)
     return folder
+
+
+def _told(run: Path, beside: Sequence[Path]) -> tuple[list[Result], str]:
+    """The results that a card tells of, the shipped run's first, and the remark below them."""
+    others = [{**read_result(one), "curve": curve_of(one)} for one in beside]
+    if is_bundle(run):
+        kept, remark = kept_of(run)
+        if not kept:
+            raise TrainingError(f"{run}: expected a bundle that has kept its results, or a run")
+        return [*kept, *others], remark
+    return [{**read_result(run), "curve": curve_of(run)}, *others], ""
 
 
 def to_onnx(graphs: Graphs, entry: Entry) -> onnx.ModelProto:
@@ -250,6 +263,7 @@ def _put(folder: Path, manifest: Manifest, files: Mapping[str, bytes], graphs: G
         _thin_probes(draft, written)
         if takes_chunks(written):
             add_chunk(draft)
+        refresh(draft)  # the card, which tells of all that is in the bundle
     except BundleError as error:
         raise TrainingError(f"{folder}: {error}") from None
     if folder.exists():

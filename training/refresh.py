@@ -39,17 +39,17 @@ def refresh(bundle: Path, results: Sequence[Path] = (), note: str | None = None,
         manifest = read_manifest(bundle)
     except BundleError as error:
         raise TrainingError(str(error)) from None
-    kept = _kept(bundle)
-    told = [read_result(path) for path in results] or kept["results"]
+    kept, kept_remark = kept_of(bundle)
+    told = [read_result(path) for path in results] or kept
     if not told:
         raise TrainingError(f"{bundle}: has no {KEPT}; expected --result with the result file of its run")
-    remark = kept["note"] if note is None else note
+    remark = kept_remark if note is None else note
     config, experiment = load_trained(bundle)
     with torch.no_grad():
         graphs = experiment.graphs()
     files = {file.path: (bundle / file.path).read_bytes() for file in manifest.files}
     files = {path: data for path, data in files.items() if not path.endswith(".png") and path != "README.md"}
-    files |= card_files(manifest, graphs, told, remark, files, config.table(), folder)
+    files |= _card_files(manifest, graphs, told, remark, files, config.table(), folder)
     draft = bundle.with_name(f".{bundle.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     for path, data in files.items():
@@ -64,7 +64,7 @@ def refresh(bundle: Path, results: Sequence[Path] = (), note: str | None = None,
     return bundle
 
 
-def card_files(
+def _card_files(
     manifest: Manifest,
     graphs: Graphs,
     results: Sequence[Result],
@@ -86,14 +86,27 @@ def card_files(
     beside = group([*results, *others]) if others else []
     pictures |= comparison_pngs(beside)
     card = write_card(manifest, graphs.notes, results, note, {**files, **pictures}, beside)
-    kept = json.dumps({"note": note, "results": list(results)}, indent=1)
-    return {**pictures, "README.md": card.encode(), KEPT: kept.encode()}
+    return {**pictures, "README.md": card.encode(), KEPT: kept_as(results, note)}
 
 
 def _rows(curve: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
     return [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
 
 
-def _kept(bundle: Path) -> dict[str, Any]:
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle, and not that of a run."""
+    return (folder / "manifest.json").is_file()
+
+
+def kept_as(results: Sequence[Result], note: str) -> bytes:
+    """What a bundle keeps for its card; the inverse of `kept_of`."""
+    return json.dumps({"note": note, "results": list(results)}, indent=1).encode()
+
+
+def kept_of(bundle: Path) -> tuple[list[Result], str]:
+    """The results that a bundle has kept, the shipped run's first, and the remark of its card; none if it has none."""
     path = bundle / KEPT
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"note": "", "results": []}
+    if not path.is_file():
+        return [], ""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return kept["results"], kept["note"]

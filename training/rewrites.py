@@ -16,6 +16,8 @@ from onnxscript.rewriter import pattern, rewrite
 LARGEST_SHARED = 2**30  # elements of a constant that is looked for twice: any
 LARGEST_NORM_BOUND = 1e-5  # a lower bound up to this only guards against a division by zero
 
+LANES = 4  # of the registers that reductions use: rows of a multiple of so many numbers all begin alike
+
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     """Applies all rules until none fits."""
@@ -24,6 +26,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         pattern.RewriteRule(_joined_slices, _wrap, _joins_ends),
         pattern.RewriteRule(_divided_by_norm, _normalized, _only_guards),
         pattern.RewriteRule(_two_additions, _sum),
+        pattern.RewriteRule(_sum_over_axis, _product_with_ones, _is_one_near_axis),
     ]
     simplified = ir.from_proto(rewrite(model, pattern_rewrite_rules=pattern.RewriteRuleSet(rules)))
     # A network that uses its weights several times has them in the graph once for each time.
@@ -81,6 +84,36 @@ def _two_additions(op: Any, x: Any, y: Any, z: Any) -> Any:
 
 def _sum(op: Any, x: Any, y: Any, z: Any) -> Any:
     return op.Sum(x, y, z)
+
+
+# Sums over one of the last two axes. A reduction adds in an order that depends on where in a vector register a row
+# begins, and on whether the batch is one row; a matrix product does not, so that rows can share a batch.
+def _sum_over_axis(op: Any, x: Any, axis: Any) -> Any:
+    return op.ReduceSum(x, axis, _allow_other_attributes=True, _outputs=["total"])
+
+
+def _is_one_near_axis(context: Any, x: Any, axis: Any, **_: Any) -> bool:
+    place = _constant(axis)
+    if x.shape is None or place is None or x.dtype != ir.DataType.FLOAT or len(x.shape) < 3:
+        return False
+    distance = place % len(x.shape) - len(x.shape)
+    count = x.shape[distance]
+    if distance < -2 or not isinstance(count, int):
+        return False
+    return distance == -2 or count % LANES != 0
+
+
+def _product_with_ones(op: Any, x: Any, axis: Any, total: Any) -> Any:
+    distance = _constant(axis) % len(x.shape) - len(x.shape)
+    keeps = total.producer().attributes.get_int("keepdims", 1)
+    count = x.shape[distance]
+    # With a single column other kernels add, whose order depends on the row again.
+    shape = (count, 2) if distance == -1 else (1, count) if keeps else (count,)
+    ones = op.initializer(ir.tensor(np.ones(shape, np.float32)), name=f"{total.name}.ones")
+    if distance == -2:
+        return op.MatMul(ones, x)
+    return op.ReduceMax(op.MatMul(x, ones), op.initializer(ir.tensor(np.array([-1])), name=f"{total.name}.axis"),
+                        keepdims=keeps)  # fmt: skip
 
 
 def _constant(value: Any) -> Any:

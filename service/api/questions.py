@@ -130,5 +130,5 @@ def _hops(asked: Asked, rules: QuestionAnswering, remembered: int) -> list[pb.Ho
     if attention is None:
         return []
     if rules.attention_columns == QuestionAnswering.ATTENTION_COLUMNS_SLOTS:
-        return [pb.HopAttention(weights=hop) for hop in attention]
-    return [pb.HopAttention(weights=hop[len(hop) - remembered :]) for hop in attention]
+        return [pb.HopAttention(weights=hop) for hop in attention.tolist()]
+    return [pb.HopAttention(weights=hop) for hop in attention[:, attention.shape[1] - remembered :].tolist()]

@@ -128,6 +128,7 @@ def test_a_stepped_network_takes_chunks(bundle: Path) -> None:
 
     assert {entry.name for entry in manifest.entries} == {"step", "chunk"}
     assert [call.entry for call in manifest.probes[-1].calls] == ["chunk"]
+    assert "chunk.onnx" in (bundle / "README.md").read_text()
 
 
 def test_the_card_shows_results_seeds_and_command(bundle: Path) -> None:
@@ -164,6 +165,15 @@ def test_a_graph_that_disagrees_is_not_written(
 def test_a_bundle_is_not_overwritten_unawares(bundle: Path, run: Path) -> None:
     with pytest.raises(TrainingError, match=r"tiny-copy/3: is there already; expected a new version \(or --replace\)"):
         export(run, bundle.parents[1], 3)
+
+
+def test_a_bundle_is_exported_again_as_its_run_was(bundle: Path, tmp_path: Path) -> None:
+    again = export(bundle, tmp_path, 3)
+
+    one, other = read_manifest(bundle), read_manifest(again)
+    assert [file.path for file in other.files] == [file.path for file in one.files]
+    assert {file.path for file, before in zip(other.files, one.files, strict=True) if file != before} <= {"README.md"}
+    assert (again / "README.md").read_text() == (bundle / "README.md").read_text()
 
 
 def test_an_unfinished_run_is_refused(run: Path, tmp_path: Path) -> None:

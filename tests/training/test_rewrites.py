@@ -31,6 +31,9 @@ SUM = """
   part = Add(x, x)
   y = Add(part, twenty)
 """
+TOTAL = """
+  y = ReduceSum<keepdims={keeps}>(x, {axis})
+"""
 
 
 def model(body: str, out: str = "B, 2, M") -> onnx.ModelProto:
@@ -53,10 +56,23 @@ def run(graph: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
         (NORM.format(bound="tiny"), ["LpNormalization"]),
         (SOFTPLUS, ["Softplus"]),
         (SUM, ["Sum"]),
+        (TOTAL.format(axis="last", keeps=1), ["MatMul", "ReduceMax"]),
+        (TOTAL.format(axis="minus_two", keeps=1), ["MatMul"]),
+        (TOTAL.format(axis="zero", keeps=1), ["ReduceSum"]),
         (WRAP.format(start="minus_two"), ["Slice", "Slice", "Concat"]),
         (NORM.format(bound="large"), ["ReduceL2", "Clip", "Div"]),
     ],
-    ids=["wrap", "norm", "softplus", "sum", "not a wrap", "not a guard"],
+    ids=[
+        "wrap",
+        "norm",
+        "softplus",
+        "sum",
+        "total",
+        "total of a middle axis",
+        "total of the batch",
+        "not a wrap",
+        "not a guard",
+    ],
 )
 def test_a_rewrite_is_the_same_function(body: str, operators: list[str]) -> None:
     before = model(body)

@@ -42,8 +42,8 @@ class LinearMemory(nn.Module):
     def encode(self, sentences: Tensor) -> Tensor:
         """Vectors [..., H + 1, S] of sentences [..., words] of word ids."""
         embedded = functional.embedding(sentences, self.tables, padding_idx=0)
-        apart = embedded.reshape(*sentences.shape, self.hops + 1, self.size)  # [..., words, H + 1, S]
-        return (apart * self.place.unsqueeze(1)).sum(dim=-3)
+        together = (embedded * self.place.repeat(1, self.hops + 1)).sum(dim=-2)  # [..., (H + 1) S]
+        return together.reshape(*sentences.shape[:-1], self.hops + 1, self.size)
 
     def _parts(self, story: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         vectors = story.transpose(1, 2)  # [B, H + 1, T, S]

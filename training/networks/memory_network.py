@@ -113,7 +113,7 @@ class MemoryNetwork(nn.Module):
         for hop in range(self.hops):
             found_by, gives = self._slots_of(hop)
             weights = self.memory_module.attend(slots[found_by], u, present)
-            before, o = o, (weights.unsqueeze(-1) * slots[gives]).sum(1)
+            before, o = o, (weights.unsqueeze(1) @ slots[gives]).squeeze(1)
             # Not in a linear start: weights without bounds, written and read again, would grow with every hop.
             if self.control_module.writes and not self.linear:
                 slots = self.memory_module.write(slots, weights, *self.control_module.write(u, before))

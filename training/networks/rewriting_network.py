@@ -74,11 +74,12 @@ class RewritingNetwork(nn.Module):
             last = hop == self.hops - 1  # nobody reads what the sentences would become
             x = x + self.steps[hop]
             seen = self.before_attention(x)
-            x = x[:, -1:] if last else x
-            found, weights = self._attend(seen[:, -1:] if last else seen, seen, bias[:, :, -1:] if last else bias)
+            # One sentence stays beside the question: for a single row, other kernels add in another order.
+            x, looking, bias = (x[:, -2:], seen[:, -2:], bias[:, :, -2:]) if last else (x, seen, bias)
+            found, weights = self._attend(looking, seen, bias)
             x = x + self.drop(found)
             x = x + self.drop(self.mix(self.before_mixing(x)))
-            looks.append(weights[:, :, -1].mean(dim=1))
+            looks.append(weights.mean(dim=1))
         scores: Tensor = self.answer(self.before_answer(x[:, -1]))
         return scores, torch.stack(looks, dim=1)[:, :, :-1]
 
@@ -91,15 +92,31 @@ class RewritingNetwork(nn.Module):
         return bias.masked_fill(empty[:, None, None, :], -1e9)
 
     def _attend(self, looking: Tensor, offered: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """What each looking slot finds [batch, looking, size] and its weights [batch, heads, looking, offered]."""
+        """What each looking slot finds [batch, looking, size], and the last one's weights [batch, heads, offered].
+
+        The softmax is taken apart, and its sum comes with what is found out of one matrix product, which adds slot by
+        slot: however many empty slots stand before the filled ones, it gives the same to the last bit. So a story's
+        answer does not depend on the longest story of its batch.
+        """
         q = self._split(self.look(looking))
         k, v = (self._split(part) for part in self.offer(offered).chunk(2, dim=-1))
-        weights = torch.softmax(q @ k.transpose(-1, -2) * (self.size // self.heads) ** -0.5 + bias, dim=-1)
-        found = (weights @ v).transpose(1, 2).flatten(2)
-        return self.take(found), weights
+        scores = q @ k.transpose(-1, -2) * (self.size // self.heads) ** -0.5 + bias
+        raised = torch.exp(scores - scores.amax(dim=-1, keepdim=True).detach())
+        summed = raised @ nn.functional.pad(v, (0, 1), value=1.0)
+        found, total = summed[..., :-1], summed[..., -1:]
+        weights = raised[:, :, -1] / total[:, :, -1]
+        return self.take((found / total).transpose(1, 2).flatten(2)), weights
 
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:-1], self.heads, self.size // self.heads).transpose(1, 2)
+
+
+def sum_over_slots(x: Tensor) -> Tensor:
+    """The sum of x [..., slots] over the slots, [..., 1], the same in any batch.
+
+    By a matrix product, like the sums above; with two columns, because the kernels for one add in another order.
+    """
+    return (x @ x.new_ones(x.shape[-1], 2)).amax(dim=-1, keepdim=True)
 
 
 class JointNetwork(nn.Module):
@@ -153,7 +170,7 @@ class JointNetwork(nn.Module):
         """
         share = decided(y, added).unsqueeze(-1)  # [batch, 1, 1]
         hops = torch.arange(self.rewriting.hops).clamp(max=self.residual.hops - 1)
-        looks = looks / looks.sum(-1, keepdim=True).clamp(min=LEAST)
+        looks = looks / sum_over_slots(looks).clamp(min=LEAST)
         return looks + share * (residual_looks[:, hops] - looks)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from tapehead.bundle import read_manifest, verify
+from tapehead.bundle import initial_state, read_manifest, verify
 from tapehead.bundle.text import Vocabulary
 from tapehead.bundle.verify import open_graphs
+from tapehead.v1.manifest_pb2 import StateTensor
 from training.tasks.babi_words import UNKNOWN
 
 FOLDER = Path(__file__).parents[3] / "models" / "babi-qa" / "1"
@@ -61,3 +63,41 @@ def test_an_unknown_word_is_listed_and_means_nothing(bundle) -> None:
     assert encoded.unknown == ("xylographed",)
     assert UNKNOWN in encoded.ids
     assert np.array_equal(answer("Mary xylographed to the bathroom."), answer("Mary zzz to the bathroom."))
+
+
+@pytest.mark.parametrize("name", ["babi-qa", "babi-qa-entity"])
+def test_a_question_has_the_same_answer_beside_those_of_longer_stories(name: str) -> None:
+    """Bit for bit, for only then does the service let questions share a run."""
+    folder = FOLDER.parents[1] / name / "1"
+    manifest = read_manifest(folder)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    tell, ask = (onnxruntime.InferenceSession(str(folder / f"{entry}.onnx"), options) for entry in ("tell", "ask"))
+    seed, rows = 17, 12
+    random = np.random.default_rng(seed)
+    words = len(manifest.question_answering.words)
+    lengths = random.integers(0, 40, rows)
+    state = {f"state.{t.name}": np.stack([value] * rows) for t, value in _states(folder)}
+    for step in range(lengths.max()):
+        sentences = random.integers(1, words, (rows, manifest.question_answering.sentence_words))
+        told = dict(zip(state, tell.run(None, {"sentence": sentences} | state), strict=True))
+        going_on = step < lengths
+        state = {
+            key: np.where(going_on.reshape(-1, *[1] * (old.ndim - 1)), told[key], old) for key, old in state.items()
+        }
+    taken = {value.name for value in ask.get_inputs()}
+    questions = random.integers(1, words, (rows, manifest.question_answering.sentence_words))
+    feed = {"question": questions} | {key: value for key, value in state.items() if key in taken}
+
+    together = ask.run(None, feed)
+
+    for row in range(rows):
+        alone = ask.run(None, {key: value[row : row + 1] for key, value in feed.items()})
+        for output, one, all_rows in zip(ask.get_outputs(), alone, together, strict=True):
+            assert np.array_equal(one[0], all_rows[row]), f"{output.name} of row {row}, seed {seed}"
+
+
+def _states(folder: Path) -> list[tuple[StateTensor, np.ndarray]]:
+    manifest = read_manifest(folder)
+    values = initial_state(folder, manifest)
+    return [(tensor, values[tensor.name]) for tensor in manifest.state]
