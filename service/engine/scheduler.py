@@ -1,8 +1,9 @@
 """Which waiting steps run next. Pure: no await, no clock, no numbers of a model.
 
 Work that may share a run carries the same batch key. Keys take turns by the age of their oldest work; within a key the
-owners take turns, and an owner's work runs in the order in which it came. A chunk that has steps left goes to the end
-of its owner's line after each run. So neither a long chunk, nor a busy model, nor a greedy owner starves the others.
+owners take turns, and an owner's work runs in the order in which it came. Who has more waiting than the others may fill
+a batch up only as far as that does not keep them long. A chunk that has steps left goes to the end of its owner's line
+after each run. So neither a long chunk, nor a busy model, nor a greedy owner starves the others.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ class Schedulable(Protocol):
     def batch_limit(self) -> int: ...
     @property
     def owner(self) -> str: ...
+    def limit_beside(self, rows: int) -> int:
+        """The most rows of a batch of which so many are evenly shared between the owners."""
+        ...
 
 
 W = TypeVar("W", bound=Schedulable)
@@ -102,11 +106,16 @@ class _Line(Generic[W]):
     def take(self) -> list[W]:
         """Takes out as much as may run together, one of each owner in turn."""
         batch: list[W] = []
+        owners = len(self._owners)
         limit = 1  # until the first says how many
         while self._owners and len(batch) < limit:
             owner, own = self._owners.popitem(last=False)
             batch.append(own.popitem(last=False)[0])
-            limit = batch[0].batch_limit
+            if len(batch) == 1:
+                limit = batch[0].batch_limit
+            if owners > 1 and not own and len(self._owners) == owners - 1:  # the first to have nothing more
+                turns = -(-len(batch) // owners)
+                limit = min(limit, batch[0].limit_beside(turns * owners))
             while own and not self._owners and len(batch) < limit:  # nobody else waits
                 batch.append(own.popitem(last=False)[0])
             if own:

@@ -19,6 +19,7 @@ from ..sessions.session import Span
 Answered = TypeVar("Answered")
 
 STEP, START = "step", "start"
+BESIDE = 2.0  # what those with more work may add to the time of a batch that is shared evenly
 REWIND = "rewind"  # the entry of a step that runs nothing: its next state is one that was before
 
 
@@ -117,6 +118,13 @@ class Work:
         self.run_key = chunk_key(steps) if steps > 1 else self.entry
         self.batch_key: Hashable = (self._common_key, steps)
         self.batch_limit = min(self.model.max_batch_of(self.run_key), self._max_batch)
+
+    def limit_beside(self, rows: int) -> int:
+        """As many as do not take longer than `BESIDE` times as long as so many rows."""
+        if self.run_entry not in self.model.entries:  # nothing is run
+            return self.batch_limit
+        seconds = self.model.seconds_per_run(self.run_key, rows)
+        return max(rows, self.model.rows_within(self.run_key, BESIDE * seconds))
 
     def go_step_by_step(self) -> None:
         """From here on one step a run, so that the one that fails is known by its number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -162,3 +162,8 @@ class Model:
             return seconds * batch / rows
         (low, low_seconds), (high, high_seconds) = points[at - 1], points[at]
         return low_seconds + (high_seconds - low_seconds) * (batch - low) / (high - low)
+
+    def rows_within(self, entry: str, seconds: float) -> int:
+        """Predicts the most rows of one run that takes at most so long; 1 if even one takes longer."""
+        sizes = range(1, self.max_batch_of(entry) + 1)
+        return max(1, bisect_right(sizes, seconds, key=lambda rows: self.seconds_per_run(entry, rows)))

@@ -14,6 +14,9 @@ class Waiting:
     batch_limit: int = 2
     owner: str = ""
 
+    def limit_beside(self, rows: int) -> int:
+        return 2 * rows
+
 
 def names(batch: list[Waiting]) -> str:
     return " ".join(work.name for work in batch)
@@ -47,6 +50,16 @@ def test_owners_take_turns_within_a_key_and_each_keeps_its_order() -> None:
     scheduler.add(Waiting("b2", "k", owner="bob"))
 
     assert [first, *(names(scheduler.next_batch()) for _ in range(3))] == ["a1 b1", "c1 a2", "b2 a3", "a4"]
+
+
+def test_who_has_more_waiting_does_not_fill_a_batch_that_others_wait_for() -> None:
+    scheduler: Scheduler[Waiting] = Scheduler()
+    for owner, count in (("ada", 7), ("bob", 2)):
+        for n in range(count):
+            scheduler.add(Waiting(f"{owner[0]}{n + 1}", "k", 100, owner))
+
+    # Two of each are even; as many again may be added, and without the other owner there is no bound but the limit.
+    assert [names(scheduler.next_batch()) for _ in range(2)] == ["a1 b1 a2 b2 a3 a4 a5 a6", "a7"]
 
 
 def test_an_owner_whose_work_was_taken_out_has_no_turn() -> None:
