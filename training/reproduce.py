@@ -157,9 +157,8 @@ def _runs(row: Row, groups: Sequence[Group]) -> list[str]:
         seconds = ", ".join(f"{result['seconds']:,.0f}" for result in one.results)
         parameters = f"{best['parameters']:,}" if "parameters" in best else ""
         many = "" if count is None else f"{count:,.0f}"
-        table.append(
-            (one.name, ", ".join(seeds), parameters, f"{best['updates']:,}", many, seconds, best.get("machine", ""))
-        )
+        machines = "; ".join(dict.fromkeys(result.get("machine", "") for result in one.results))
+        table.append((one.name, ", ".join(seeds), parameters, f"{best['updates']:,}", many, seconds, machines))
     columns = ("runs", f"seed ({words})", "parameters", "updates", "seen", "seconds", "machine")
     commands = "\n".join(one.best["command"] for one in ours if one.best["command"])
     return [_markdown(columns, table), *([f"```\n{commands}\n```"] if commands else [])]
