@@ -7,6 +7,7 @@ from tapehead.v1 import session_service_pb2 as pb
 
 from ..engine.calls import Calls
 from ..errors import InvalidField
+from ..hosting.model import Model
 from ..sessions.lifecycle import Lifecycle
 from ..sessions.listing import Filter, SessionView
 from ..sessions.owners import Role
@@ -28,6 +29,7 @@ class SessionService:
         self._lifecycle = lifecycle
         self._calls = calls
         self._streams = streams
+        self._codecs: dict[str, StepCodec] = {}  # of steps that take all plain outputs, by the model's fingerprint
 
     async def create_session(self, request: pb.CreateSessionRequest, call: Call) -> pb.CreateSessionResponse:
         view = await self._lifecycle.create(call.owner, create_spec(request))
@@ -59,13 +61,19 @@ class SessionService:
     async def step(self, request: pb.StepRequest, call: Call) -> pb.StepResponse:
         key = Key(call.owner, request.session_id)
         incarnation = incarnation_of(request.incarnation)
-        message = StepCodec(await self._calls.model_of(key, incarnation)).decode(request)
+        message = self._codec(await self._calls.model_of(key, incarnation)).decode(request)
         answer, stepped = await self._calls.step(
             key, incarnation, message, request.client_id, deadline=call.seconds_left()
         )
         response = pb.StepResponse(incarnation=stepped.hex())
         fill_result(response.result, answer)
         return response
+
+    def _codec(self, model: Model) -> StepCodec:
+        codec = self._codecs.get(model.fingerprint)
+        if codec is None:
+            codec = self._codecs[model.fingerprint] = StepCodec(model)
+        return codec
 
     async def stream_steps(self, _request: None, call: Call) -> None:
         await self._streams.serve(call)

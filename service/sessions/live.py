@@ -200,6 +200,10 @@ class Live:
 
     async def fetch(self, key: Key) -> LiveSession:
         """The session, loaded if need be. Raises SessionNotFound, SessionExpired, StateCorrupt, OverCapacity."""
+        session = self._sessions.get(key)
+        if session is not None and key not in self._doors:  # nobody is at the door, and the way is short
+            self._sessions.move_to_end(key)
+            return session
         async with self.door(key):
             return await self.fetch_inside_door(key)
 

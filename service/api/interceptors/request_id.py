@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from random import getrandbits
 from typing import Any
 
 from ..call import Call, Handler, Method
@@ -12,7 +12,7 @@ TRAILER = "tapehead-request-id"
 
 def request_id(_method: Method, handler: Handler) -> Handler:
     async def named(request: Any, call: Call) -> Any:
-        call.request_id = os.urandom(8).hex()
+        call.request_id = f"{getrandbits(64):016x}"  # a name, no secret
         call.context.set_trailing_metadata(((TRAILER, call.request_id),))
         return await handler(request, call)
 
