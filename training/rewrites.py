@@ -112,8 +112,8 @@ def _product_with_ones(op: Any, x: Any, axis: Any, total: Any) -> Any:
     ones = op.initializer(ir.tensor(np.ones(shape, np.float32)), name=f"{total.name}.ones")
     if distance == -2:
         return op.MatMul(ones, x)
-    return op.ReduceMax(op.MatMul(x, ones), op.initializer(ir.tensor(np.array([-1])), name=f"{total.name}.axis"),
-                        keepdims=keeps)  # fmt: skip
+    last = op.initializer(ir.tensor(np.array([-1])), name=f"{total.name}.axis")
+    return op.ReduceMax(op.MatMul(x, ones), last, keepdims=keeps)
 
 
 def _constant(value: Any) -> Any:

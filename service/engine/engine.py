@@ -32,9 +32,8 @@ from .work import REWIND, ReadWork, Stage, StartWork, StepWork, Work
 
 log = logging.getLogger(__name__)
 
-QUIET_TURNS = (
-    4  # of the event loop; a unary call comes in over about so many, and a turn without work takes microseconds
-)
+# Of the event loop: a unary call comes in over about so many, and a turn without work takes microseconds.
+QUIET_TURNS = 4
 INLINE_SECONDS = 0.002  # a run predicted to take longer leaves the event loop for the compute thread
 
 
