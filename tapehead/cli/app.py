@@ -9,8 +9,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tapehead.cli import ask, bundle, models, server, sessions, states, stream, travels
-from tapehead.cli.options import AccessOptions, access
+from tapehead.cli import ask, bundle, models, sessions, states, stream, travels
+from tapehead.cli import server as server_command
+from tapehead.cli.options import AccessOptions, Server, access
 from tapehead.errors import ServerUnreachable, TapeheadError, TokenInvalid
 
 # What somebody at a terminal can do, which the library's error does not say.
@@ -31,7 +32,7 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.command("tell")(ask.tell)
 app.command("stream")(stream.stream)
-app.command("server")(server.server)
+app.command("server")(server_command.server)
 sessions.app.command("state")(states.state)
 sessions.app.command("fork")(states.fork)
 sessions.app.command("rewind")(states.rewind)
@@ -53,6 +54,7 @@ def options(
     _: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    server: Server = None,
     token_file: Annotated[
         Path | None,
         typer.Option("--token-file", help="A file with the token that says who calls; or set TAPEHEAD_TOKEN."),
@@ -65,7 +67,7 @@ def options(
         bool | None, typer.Option("--insecure-token", help="Send the token unencrypted, also to another machine.")
     ] = None,
 ) -> None:
-    access.set(AccessOptions(token_file, tls, tls_ca, tls_cert, tls_key, insecure_token))
+    access.set(AccessOptions(server, token_file, tls, tls_ca, tls_cert, tls_key, insecure_token))
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ WIDE = 250  # characters
 Server = Annotated[
     str | None,
     typer.Option(
-        "--server", help="Address of the server, HOST:PORT.", envvar="TAPEHEAD_SERVER", show_default="127.0.0.1:8001"
+        "--server", help="Address of the server, HOST:PORT; or set TAPEHEAD_SERVER.", show_default="127.0.0.1:8001"
     ),
 ]
 SessionId = Annotated[str, typer.Argument(help="The session's id.")]
@@ -35,8 +35,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 
 @dataclass(frozen=True, slots=True)
 class AccessOptions:
-    """What was said before the command, of who calls and whom it believes."""
+    """What was said before the command: whom to call, who calls and whom it believes."""
 
+    server: str | None = None
     token_file: Path | None = None
     tls: bool | None = None
     tls_ca: Path | None = None
@@ -49,7 +50,10 @@ access: ContextVar[AccessOptions] = ContextVar("access", default=AccessOptions()
 
 
 def connect(server: str | None) -> tapehead.Client:
-    return tapehead.connect(server, connect_timeout=CONNECT_TIMEOUT, **fields(access.get()))
+    """A client of the server named behind the command, else before it, else of the one that `connect` knows."""
+    given = fields(access.get())
+    before = given.pop("server")
+    return tapehead.connect(server or before, connect_timeout=CONNECT_TIMEOUT, **given)
 
 
 def console() -> Console:

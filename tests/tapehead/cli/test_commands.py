@@ -368,3 +368,13 @@ def test_every_command_explains_itself(shell: Shell):
         assert "--server" in result.stdout
         assert "--json" in result.stdout
     assert shell("--version").stdout.startswith("tapehead ")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_server_may_be_named_before_the_command_or_behind_it(threaded_server: FakeServer, before: bool):
+    named, command = ["--server", threaded_server.address], ["sessions", "ls"]
+    arguments = [*named, *command] if before else [*command, *named]
+
+    result = CliRunner().invoke(app, arguments, env={"TAPEHEAD_SERVER": "127.0.0.1:1"})
+
+    assert result.exit_code == 0, result.output
