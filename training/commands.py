@@ -102,11 +102,16 @@ def export_command(
     replace: Annotated[bool, typer.Option(help="Overwrites the bundle that is there.")] = False,
 ) -> None:
     """Exports a run's best weights as a bundle, if onnxruntime and PyTorch agree."""
-    from .export import export
+    from tapehead.bundle import read_manifest
+
+    from .export import export, node_counts
 
     folder = export(run, out, version, beside or (), note=note, replace=replace)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    typer.echo(f"{folder}: {size / 1024:.0f} KiB, probes verified")
+    difference = read_manifest(folder).provenance.export_difference
+    typer.echo(f"{folder}: {size / 1024:.0f} KiB, probes verified, at most {difference:.1g} from PyTorch")
+    for file, (written, optimised) in node_counts(folder).items():
+        typer.echo(f"{file}: {written} nodes, {optimised} after onnxruntime's optimisation")
 
 
 @app.command("card")

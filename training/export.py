@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from tapehead.bundle import (
     BundleError,
     add_chunk,
     graph_name,
+    read_manifest,
     state_input,
     state_output,
     takes_chunks,
@@ -87,6 +89,20 @@ def _told(run: Path, beside: Sequence[Path]) -> tuple[list[Result], str]:
             raise TrainingError(f"{run}: expected a bundle that has kept its results, or a run")
         return [*kept, *others], remark
     return [{**read_result(run), "curve": curve_of(run)}, *others], ""
+
+
+def node_counts(bundle: Path) -> dict[str, tuple[int, int]]:
+    """The nodes of each graph file as it is written, and after onnxruntime's optimisation, loops counted as one."""
+    counts = {}
+    for file in dict.fromkeys(entry.file for entry in read_manifest(bundle).entries):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        with tempfile.TemporaryDirectory() as folder:
+            options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+            onnxruntime.InferenceSession(str(bundle / file), options)
+            optimised = onnx.load(options.optimized_model_filepath)
+        counts[file] = len(onnx.load(bundle / file).graph.node), len(optimised.graph.node)
+    return counts
 
 
 def to_onnx(graphs: Graphs, entry: Entry) -> onnx.ModelProto:
