@@ -168,7 +168,7 @@ def _checked(model: Model, runner: Runner, max_batch: int, cache_folder: Path | 
         max_batches=verdict.max_batches,
         chunk_sizes=verdict.chunk_sizes,
     )
-    if verdict.reason:  # a question that runs alone is slower by little, a step by much
+    if verdict.reason:  # for steps it is the warning; questions alone are dearer where many come at once
         level = logging.DEBUG if model.batch_invariant else logging.WARNING
         _log.log(level, "model %s/%d runs one row at a time: %s", model.model_id, model.version, verdict.reason)
     if verdict.chunk_reason:
