@@ -23,7 +23,7 @@ _CHECK_READERS_EVERY = 60.0  # seconds; a tool that was killed while it read pin
 
 
 class Groups:
-    """Carries out groups of jobs, in the writer's thread."""
+    """Carries out groups of jobs, one group at a time."""
 
     def __init__(
         self, environment: lmdb.Environment, tables: Tables, folder: Path, reserve_bytes: int, clock: Clock

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from service.errors import StoreUnavailable
-from service.store.writer import Job, Kind, Writer
+from service.store.writer import AT_ONCE_BYTES, AT_ONCE_SECONDS, HANDED_OVER, Job, Kind, Writer
+from tests.contract.clocks import HandClock
 
 
 class Performer:
@@ -99,3 +100,55 @@ async def test_a_cancelled_caller_disturbs_nobody(performer: Performer) -> None:
 
     assert await second == 2
     await writer.close()
+
+
+def thread_of(_: object) -> str:
+    return threading.current_thread().name
+
+
+async def test_an_idle_writer_lets_the_caller_do_a_short_job(performer: Performer) -> None:
+    performer.go.set()
+    writer = Writer(performer.perform, performer.close)
+    done = writer.submit_or_do(Kind.GROWS, thread_of)
+
+    assert done.done()
+    assert done.result() == threading.current_thread().name
+    assert await writer.submit(Kind.GROWS, thread_of) == "store-writer"
+    assert await writer.submit_or_do(Kind.GROWS, thread_of, AT_ONCE_BYTES + 1) == "store-writer"
+    assert await writer.submit_or_do(Kind.GROWS, thread_of) == threading.current_thread().name
+    await writer.close()
+
+
+async def test_nobody_overtakes_what_is_under_way(performer: Performer) -> None:
+    writer = Writer(performer.perform, performer.close)
+    first = await first_in_flight(writer, performer)
+    second = writer.submit_or_do(Kind.GROWS, thread_of)
+    assert not second.done()
+    performer.go.set()
+
+    assert await asyncio.gather(first, second) == [0, "store-writer"]
+    await writer.close()
+
+
+async def test_a_volume_that_makes_callers_wait_is_left_to_the_thread_for_a_while(performer: Performer) -> None:
+    performer.go.set()
+    clock = HandClock()
+    writer = Writer(performer.perform, performer.close, clock=clock)
+    await writer.submit_or_do(Kind.GROWS, lambda _: clock.advance(2 * AT_ONCE_SECONDS))
+    threads = [await writer.submit_or_do(Kind.GROWS, thread_of) for _ in range(HANDED_OVER + 1)]
+
+    assert threads == ["store-writer"] * HANDED_OVER + [threading.current_thread().name]
+    await writer.close()
+
+
+async def test_a_job_done_at_once_fails_as_another(performer: Performer) -> None:
+    performer.go.set()
+    writer = Writer(performer.perform, performer.close)
+
+    with pytest.raises(ZeroDivisionError):
+        await writer.submit_or_do(Kind.READS, lambda _: 1 // 0)
+
+    assert await writer.submit_or_do(Kind.READS, lambda _: 1) == 1
+    await writer.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        writer.submit_or_do(Kind.READS, lambda _: 1)
