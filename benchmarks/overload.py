@@ -38,6 +38,7 @@ WINDOW = 1024  # steps
 WAITING = 64 * CHUNK  # steps that the server lets wait
 SESSIONS = 400  # of which each has one call at a time
 PROBE_SECONDS = 0.05  # between looks at health and memory
+WARM_UP_SECONDS = 1.0  # of the same load, whose calls are not counted
 POLITE = 8  # callers
 STEP, CREATE = "/tapehead.v1.SessionService/Step", "/tapehead.v1.SessionService/CreateSession"
 
@@ -47,6 +48,7 @@ class Outcome:
     """What became of the calls that were offered. Latencies are in seconds, from the moment of a call."""
 
     seconds: float = 0.0
+    in_time: int = 0  # calls that were done within these seconds, whenever they were due
     offered: int = 0
     unsent: int = 0  # no session was free: the client's own bound
     done: list[float] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Outcome:
     @property
     def goodput(self) -> float:
         """Calls done in a second."""
-        return len(self.done) / self.seconds
+        return self.in_time / self.seconds
 
 
 class Caller:
@@ -80,12 +82,12 @@ class Caller:
             await self._create(request.SerializeToString(), metadata=self._metadata)
             self._free.append((name, 1))
 
-    async def call(self, outcome: Outcome, due: float) -> None:
-        """One call that was due at a moment of `time.perf_counter`."""
+    async def call(self, outcome: Outcome, due: float) -> bool:
+        """One call that was due at a moment of `time.perf_counter`; tells whether it was done."""
         outcome.offered += 1
         if not self._free:
             outcome.unsent += 1
-            return
+            return False
         name, step = self._free.pop(0)
         request = pb.StepRequest(session_id=name, step=step, step_count=CHUNK, inputs=[self._tensor])
         try:
@@ -94,9 +96,10 @@ class Caller:
             outcome.refused.append(time.perf_counter() - due)
             outcome.without_retry += not _is_refusal_with_retry(error)
             self._free.append((name, step))
-        else:
-            outcome.done.append(time.perf_counter() - due)
-            self._free.append((name, step + CHUNK))
+            return False
+        outcome.done.append(time.perf_counter() - due)
+        self._free.append((name, step + CHUNK))
+        return True
 
 
 def _is_refusal_with_retry(error: grpc.aio.AioRpcError) -> bool:
@@ -108,35 +111,48 @@ def _is_refusal_with_retry(error: grpc.aio.AioRpcError) -> bool:
 
 
 async def offer(caller: Caller, rate: float, seconds: float, outcome: Outcome) -> None:
-    """Calls at the moments of a Poisson process of so many calls a second."""
-    chance, tasks = random.Random(1), set()
-    begin = due = time.perf_counter()
-    while (due := due + chance.expovariate(rate)) < begin + seconds:
+    """Calls at the moments of a Poisson process of so many calls a second, and before that for the warm-up."""
+    chance, tasks, not_counted = random.Random(1), set(), Outcome()
+    due = time.perf_counter()
+    begin = due + WARM_UP_SECONDS
+    end = begin + seconds
+
+    async def call(due: float) -> None:
+        if await caller.call(outcome if due >= begin else not_counted, due):
+            outcome.in_time += begin <= time.perf_counter() < end
+
+    while (due := due + chance.expovariate(rate)) < end:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        task = asyncio.create_task(caller.call(outcome, due))
+        task = asyncio.create_task(call(due))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
-    outcome.seconds = time.perf_counter() - begin
+    outcome.seconds = seconds
 
 
 async def keep_calling(caller: Caller, callers: int, seconds: float, outcome: Outcome) -> None:
     """So many callers, each waiting for its answer and coming back a little later when it is refused."""
-    begin = time.perf_counter()
+    not_counted = Outcome()
+    begin = time.perf_counter() + WARM_UP_SECONDS
+    end = begin + seconds
 
     async def repeat() -> None:
-        while (due := time.perf_counter()) < begin + seconds:
-            refused = len(outcome.refused)
-            await caller.call(outcome, due)
-            if len(outcome.refused) > refused:
+        while (due := time.perf_counter()) < end:
+            if await caller.call(outcome if due >= begin else not_counted, due):
+                outcome.in_time += begin <= time.perf_counter() < end
+            else:
                 await asyncio.sleep(0.01)
 
     await asyncio.gather(*(repeat() for _ in range(callers)))
-    outcome.seconds = time.perf_counter() - begin
+    outcome.seconds = seconds
 
 
-async def watch(channel: grpc.aio.Channel, pid: int, outcome: Outcome) -> None:
-    """Looks at health and memory until cancelled; a look is due whether or not the one before was answered."""
+async def watch(channel: grpc.aio.Channel, pid: int, outcome: Outcome, after: float) -> None:
+    """Looks at health and memory, `after` so many seconds, until cancelled.
+
+    A look is due whether or not the one before was answered.
+    """
+    await asyncio.sleep(after)
     check, server = channel.unary_unary("/grpc.health.v1.Health/Check"), psutil.Process(pid)
     request = health_pb2.HealthCheckRequest().SerializeToString()
 
@@ -172,7 +188,7 @@ async def overload(server: streams.Server, rate: float, seconds: float) -> Outco
         caller = Caller(channel)
         await caller.prepare(SESSIONS)
         async with grpc.aio.insecure_channel(address, options=[*options, ("grpc.use_local_subchannel_pool", 1)]) as own:
-            watching = asyncio.create_task(watch(own, server.pid, outcome))
+            watching = asyncio.create_task(watch(own, server.pid, outcome, WARM_UP_SECONDS))
             await offer(caller, rate, seconds, outcome)
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -17,7 +17,7 @@ from .server import CannotStart, Server
 from .settings import Settings
 
 OK, FAILED = 0, 1  # exit codes
-GARBAGE_THRESHOLDS = 50_000, 20, 50  # allocations until the youngest is searched, and searches until the next older
+GARBAGE_THRESHOLDS = 20_000, 20, 50  # allocations until the youngest is searched, and searches until the next older
 
 
 def run(settings: Settings) -> int:

@@ -61,6 +61,7 @@ class SessionService:
     async def step(self, request: pb.StepRequest, call: Call) -> pb.StepResponse:
         key = Key(call.owner, request.session_id)
         incarnation = incarnation_of(request.incarnation)
+        self._calls.admit(key, request.step, request.step_count)
         message = self._codec(await self._calls.model_of(key, incarnation)).decode(request)
         answer, stepped = await self._calls.step(
             key, incarnation, message, request.client_id, deadline=call.seconds_left()

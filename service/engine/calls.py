@@ -52,6 +52,13 @@ class Calls:
         """The model of a session. Raises SessionNotFound, SessionExpired, SessionReplaced, StateCorrupt."""
         return (await self._fetch(key, incarnation)).model
 
+    def admit(self, key: Key, first_step: int, step_count: int) -> None:
+        """Raises OverCapacity, QuotaExceeded or TooLong for a step that is known to be new and finds no room: refusals
+        have to stay cheap when there are many, so they come before the inputs are looked at."""
+        live = self._live.peek(key)
+        if live is not None and first_step > live.rules.accepted_step:
+            self._intake.admit(key.owner, max(1, step_count))
+
     async def step(
         self,
         key: Key,
@@ -188,7 +195,10 @@ class Calls:
             is_confirmed = live.confirmations > seen and (isinstance(verdict, Stored) or not live.works)
             if not isinstance(verdict, InFlight) and (is_confirmed or is_last_round):
                 if isinstance(verdict, TapeheadError):
-                    raise verdict
+                    try:
+                        raise verdict
+                    finally:
+                        del verdict  # or the error would keep this frame, and this frame the error
                 return verdict
             if live.works:
                 await live.wait_settled()

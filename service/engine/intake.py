@@ -66,7 +66,7 @@ class Intake:
         self, live: LiveSession, message: StepMessage, span: Span, *, origin: Attachment | None, client_id: str
     ) -> StepWork:
         """Takes in what the table accepted. Raises OverCapacity, QuotaExceeded, changing nothing."""
-        self._admit(live.key.owner, message.length)
+        self.admit(live.key.owner, message.length)
         live.rules.accept(span)
         work = StepWork(
             live,
@@ -89,7 +89,7 @@ class Intake:
 
         Raises OverCapacity, QuotaExceeded.
         """
-        self._admit(owner if live is None else live.key.owner, 1)
+        self.admit(owner if live is None else live.key.owner, 1)
         work = ReadWork(
             model,
             entry,
@@ -104,8 +104,11 @@ class Intake:
         self._backlog.schedule(work)
         return work
 
-    def _admit(self, owner: str, steps: int) -> None:
-        """Owners without a name are everybody, where nobody has to say who they are: there is nobody to share with."""
+    def admit(self, owner: str, steps: int) -> None:
+        """Raises OverCapacity, QuotaExceeded or TooLong for steps that the line has no room for.
+
+        Owners without a name are everybody, where nobody has to say who they are: there is nobody to share with.
+        """
         share = Share(self._backlog.steps_of(owner), self._quota_of(owner)) if owner else None
         admit(self._backlog.steps, steps, self._rate.per_second(), self._limits, share)
 
@@ -114,7 +117,7 @@ class Intake:
 
         Raises OverCapacity, QuotaExceeded, and ModelFailed or ModelNonFinite at step 0.
         """
-        self._admit(owner, 1)
+        self.admit(owner, 1)
         rows = {name: array[np.newaxis] for name, array in inputs.items()}
         work = StartWork(
             model, rows, constants, now=self._clock.monotonic(), max_batch=self._limits.max_batch, owner=owner

@@ -210,12 +210,17 @@ class FakeCalls:
     """Answers from one attachment; raises what it was given."""
 
     model: Model = SUM
+    refusal: Exception | None = None  # for want of room
     error: Exception | None = None
     asked: Asked | None = None
     stepper: FakeAttachment | None = None
     questions: list[tuple[object, ...]] = field(default_factory=list)
     messages: list[StepMessage] = field(default_factory=list)
     deadlines: list[float | None] = field(default_factory=list)
+
+    def admit(self, key: Key, first_step: int, step_count: int) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     async def model_of(self, key: Key, incarnation: bytes | None) -> Model:
         return self.model

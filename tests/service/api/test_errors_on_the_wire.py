@@ -13,9 +13,10 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from structlog.testing import capture_logs
 
 from service.api.status import row_of
-from service.errors import Draining, StoreUnavailable, TapeheadError
+from service.errors import Draining, OverCapacity, StepGap, StoreUnavailable, TapeheadError
 from tapehead.v1 import model_service_pb2, question_service_pb2, server_service_pb2
 from tapehead.v1 import session_service_pb2 as pb
+from tests.garbage import search
 from tests.service.api.conftest import MESSAGE_BYTES, Served, info_of, status_of
 from tests.service.api.fakes import FakeAttachment
 from tests.service.api.stream_calls import tensor
@@ -169,6 +170,26 @@ async def test_the_call_beyond_the_last_place_is_told_at_once(served: Served) ->
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert [(await call).result.step for call in waiting] == [1, 1]
     assert (await served.sessions.Step(request)).result.step == 1
+
+
+async def test_a_refusal_for_want_of_room_comes_before_the_inputs_are_read(served: Served) -> None:
+    served.calls.refusal = OverCapacity("steps waiting on this server", 1, retry_after=1.0)
+    got = await failure(served.sessions.Step(pb.StepRequest(session_id="s", step=1)))
+
+    assert info_of(got).reason == "OVER_CAPACITY"
+    assert not served.calls.messages
+
+
+async def test_failed_calls_leave_nothing_to_the_garbage_collector(served: Served) -> None:
+    served.calls.error = StepGap(7, 1)
+    step = pb.StepRequest(session_id="s", step=7, inputs=[tensor(1, 2)])
+    await failure(served.sessions.Step(step))
+    with search() as left:
+        for _ in range(3):
+            await failure(served.sessions.Step(step))
+            await failure(served.sessions.StreamSteps(iter([pb.StreamStepsRequest()])).read())
+
+    assert left == []
 
 
 async def test_calls_are_counted_by_code(served: Served) -> None:

@@ -23,6 +23,7 @@ from service.hosting.model import Arrays
 from service.sessions.attachment import Attachment
 from service.sessions.messages import StepAnswer
 from service.store.base import Key
+from tests.garbage import search
 from tests.service.fakes import OWNER, Accumulator, fake_model, memory_server, serving, step_message
 
 
@@ -212,6 +213,35 @@ async def test_what_does_not_fit_the_line_is_refused_at_once_and_changes_nothing
     async with serving(server):
         assert [last(await answer) for answer in accepted] == [1.0, 2.0]
         assert last(await stream.submit(step_message(3, 1.0))) == 3.0
+
+
+async def test_a_full_line_is_told_of_before_a_new_step_is_read_and_of_no_repeat() -> None:
+    server = memory_server(limits=Limits(waiting_steps=2))
+    key = await server.create("s")
+    stream = await server.open("s")
+    accepted = [stream.submit(step_message(n, 1.0)) for n in (1, 2)]
+
+    with pytest.raises(OverCapacity):
+        server.calls.admit(key, 3, 0)
+    server.calls.admit(key, 2, 0)
+    server.calls.admit(Key(OWNER, "not-in-memory"), 1, 0)  # may be a repeat: the store has to say
+    async with serving(server):
+        for answer in accepted:
+            await answer
+        server.calls.admit(key, 3, 2)
+
+
+async def test_a_refused_call_leaves_nothing_to_the_garbage_collector() -> None:
+    server = memory_server()
+    async with serving(server):
+        key = await server.create("s")
+        await server.step(key, 1, 1.0)
+        with search() as left:
+            for _ in range(3):
+                with pytest.raises(StepGap):
+                    await server.step(key, 7, 1.0)
+
+    assert left == []
 
 
 async def test_a_stream_that_leaves_takes_its_waiting_steps_along() -> None:
