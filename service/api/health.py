@@ -70,8 +70,9 @@ class Health:
 
     async def _change(self, changed: asyncio.Event) -> None:
         waiting = asyncio.ensure_future(changed.wait())
-        watched: set[asyncio.Future[Any]] = {waiting, self._drain.begun}
-        try:
-            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
+        with self._drain.watched() as draining:
+            watched: set[asyncio.Future[Any]] = {waiting, draining}
+            try:
+                await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()

@@ -101,7 +101,8 @@ class StepStream:
         writer = asyncio.create_task(self._write())
         self._beat()
         try:
-            await self._until_over(reader, writer)
+            with self._drain.watched() as draining:
+                await self._until_over(reader, writer, draining)
         finally:
             self._pulse.cancel()
             for task in (reader, writer):
@@ -109,9 +110,11 @@ class StepStream:
             await asyncio.gather(reader, writer, return_exceptions=True)
             _forget(self._line.drop_all())
 
-    async def _until_over(self, reader: asyncio.Task[None], writer: asyncio.Task[None]) -> None:
+    async def _until_over(
+        self, reader: asyncio.Task[None], writer: asyncio.Task[None], draining: asyncio.Future[None]
+    ) -> None:
         ended = self._attachment.ended
-        watched: set[asyncio.Future[Any]] = {reader, writer, ended, self._drain.begun}
+        watched: set[asyncio.Future[Any]] = {reader, writer, ended, draining}
         while True:
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             if writer in done:
@@ -119,7 +122,7 @@ class StepStream:
             if ended in done:
                 await self._finish(reader, writer, FLUSH_SECONDS)
                 raise ended.result()
-            if self._drain.begun in done:
+            if draining in done:
                 self._line.put_first(_draining(self._attachment.committed_step))
                 await self._finish(reader, writer, self._drain.seconds_left())
                 raise Draining

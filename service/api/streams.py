@@ -96,11 +96,12 @@ class Streams:
 
     async def _first_message(self, call: Call) -> pb.StreamOpen:
         reading = asyncio.ensure_future(call.read())
-        try:
-            await asyncio.wait({reading, self._drain.begun}, timeout=OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not reading.done():
-                reading.cancel()
+        with self._drain.watched() as draining:
+            try:
+                await asyncio.wait({reading, draining}, timeout=OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not reading.done():
+                    reading.cancel()
         if reading.cancelled() or not reading.done():
             if self._drain.has_begun:
                 raise Draining

@@ -46,7 +46,8 @@ class InferStream:
         """Returns when everything that the client sent is answered; raises what ends the stream before."""
         reader = asyncio.create_task(self._read())
         try:
-            await asyncio.wait({reader, self._drain.begun, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+            with self._drain.watched() as draining:
+                await asyncio.wait({reader, draining, self._failure}, return_when=asyncio.FIRST_COMPLETED)
             if self._failure.done():
                 self._failure.result()
             if not reader.done():

@@ -15,7 +15,8 @@ class Drain:
     """The end of the server's life, as its calls see it. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._has_begun = False
+        self._watchers: set[asyncio.Future[None]] = set()
         self.deadline = float("inf")  # loop time by which streams have to end
         self._calls = 0
         self._idle = asyncio.Event()
@@ -23,13 +24,30 @@ class Drain:
 
     @property
     def has_begun(self) -> bool:
-        return self.begun.done()
+        return self._has_begun
 
     def begin(self, seconds: float) -> None:
         """Refuses new calls from now on; streams answer what they have read for at most `seconds`."""
         if not self.has_begun:
+            self._has_begun = True
             self.deadline = asyncio.get_running_loop().time() + seconds
-            self.begun.set_result(None)
+            for watcher in self._watchers:
+                watcher.set_result(None)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[asyncio.Future[None]]:
+        """Gives a future that is done as soon as the drain has begun; the caller's own, and not to be cancelled.
+
+        Were one future everybody's, each who stops waiting for it would search through all who still do.
+        """
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._has_begun:
+            begun.set_result(None)
+        self._watchers.add(begun)
+        try:
+            yield begun
+        finally:
+            self._watchers.discard(begun)
 
     def seconds_left(self) -> float:
         return max(0.0, self.deadline - asyncio.get_running_loop().time())
