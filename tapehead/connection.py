@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
@@ -43,6 +44,8 @@ _CHANNEL_OPTIONS = (
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
+
+_log = logging.getLogger("tapehead")
 
 
 def server_address(server: str | None) -> str:
@@ -94,6 +97,12 @@ class Connection:
     def patience(self) -> Patience:
         return Patience(self.reconnect_timeout if self._was_reached else self.connect_timeout)
 
+    def tell_of_wait(self, patience: Patience, error: TapeheadError) -> None:
+        """Logs a warning once nothing has gone forward for a while, so that nobody wonders what a program waits for."""
+        left = patience.seconds_left_to_tell(asyncio.get_running_loop().time())
+        if left is not None:
+            _log.warning("waiting for %s, at most %.0f seconds more: %s", self.server, left, error.message)
+
     def has_newer_token(self, error: TapeheadError) -> bool:
         """Whether a call that was refused for its token would be made with another one now."""
         if not isinstance(error, TokenInvalid):
@@ -121,6 +130,7 @@ class Connection:
                 delay = patience.next_delay(asyncio.get_running_loop().time(), error.retry_after)
                 if delay is None or not (may_reconnect(error) or self.has_newer_token(error)):
                     raise
+                self.tell_of_wait(patience, error)
             await asyncio.sleep(delay)
 
     async def call_once(self, method: Any, request: Message, answer: type[M], *, session_id: str = "") -> M:

@@ -11,6 +11,7 @@ from tapehead.errors import OverCapacity, QuotaExceeded, SessionTakenOver, Tapeh
 FIRST_DELAY = 0.05  # seconds
 LONGEST_DELAY = 0.5  # seconds; a server that restarts is back within a few of these
 LONGEST_STRETCH = 1.25  # of what the server suggests
+SILENT = 1.0  # seconds of trying again that nobody needs to hear of
 
 # What gRPC says, under codes that may also mean a bug, when the way broke under a call.
 _BROKEN_WAY = ("RST_STREAM", "Stream removed", "GOAWAY", "Socket closed", "connection")
@@ -52,10 +53,18 @@ class Patience:
         self._rng = rng or random.Random()
         self._attempts = 0
         self._since: float | None = None
+        self._is_told = False
 
     def reset(self) -> None:
         """Something went forward."""
-        self._attempts, self._since = 0, None
+        self._attempts, self._since, self._is_told = 0, None, False
+
+    def seconds_left_to_tell(self, now: float) -> float | None:
+        """How long patience still lasts, once in a wait that has become one worth a word; otherwise None."""
+        if self._is_told or self._since is None or now - self._since < SILENT:
+            return None
+        self._is_told = True
+        return max(0.0, self._since + self.limit - now)
 
     def next_delay(self, now: float, retry_after: float | None = None) -> float | None:
         """Seconds to wait before the next attempt; None if patience has run out."""

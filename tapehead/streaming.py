@@ -154,6 +154,7 @@ class StepStream:
             if self._failure is not None or delay is None:
                 self._fail(error)
                 return
+            self._connection.tell_of_wait(patience, error)
             await asyncio.sleep(delay)
 
     async def _run_stream(self, patience: Patience) -> TapeheadError:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import grpc
 import pytest
 
-from tapehead import aio, errors
+from tapehead import aio, errors, reconnect
 from tests.tapehead.fake_script import DRAINING, Status
 from tests.tapehead.fake_server import FakeServer
 
@@ -108,6 +109,24 @@ class TestCalls:
         await server.start(server.address)
 
         assert (await asking).version == "0.0.0"
+
+    @pytest.mark.parametrize("what", ["call", "stream"])
+    async def test_a_wait_that_lasts_is_told_of(
+        self, what: str, server: FakeServer, client: aio.Client, monkeypatch: pytest.MonkeyPatch
+    ):
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        handler = logging.Handler()
+        monkeypatch.setattr(handler, "emit", lambda record: told.done() or told.set_result(record.getMessage()))
+        monkeypatch.setattr(logging.getLogger("tapehead"), "handlers", [handler])
+        monkeypatch.setattr(reconnect, "SILENT", 0.0)
+        await server.stop()
+        waiting = asyncio.create_task(client.server() if what == "call" else client.session("adder").__aenter__())
+        message = await told
+        await server.start(server.address)
+        await waiting
+
+        assert message.startswith(f"waiting for {server.address}, at most 30 seconds more: ")
+        assert "cannot be reached" in message
 
     async def test_a_wrong_durability_is_named(self, client: aio.Client):
         with pytest.raises(ValueError, match="durability: expected disk, process or memory, got 'paper'"):

@@ -93,3 +93,16 @@ def test_progress_restores_it():
     patience.reset()
 
     assert patience.next_delay(100.0) is not None
+
+
+def test_a_wait_is_worth_a_word_once_it_has_lasted_and_only_once():
+    patience = Patience(10)
+    told = []
+    for now in (0.0, 0.5, 1.0, 3.0, 4.0):
+        patience.next_delay(now)
+        told.append(patience.seconds_left_to_tell(now))
+
+    assert told == [None, None, 9.0, None, None]
+    patience.reset()
+    patience.next_delay(5.0)
+    assert patience.seconds_left_to_tell(7.0) == 8.0
