@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 import uvloop
 
-from benchmarks import inside, records, streams
+from benchmarks import inside, records, streams, wire
 from benchmarks.model import INPUTS, OUTPUTS, state_shapes, tuned_step
 from service.hosting.repository import Repository
 from service.store.memory import MemoryStore
@@ -36,7 +36,7 @@ from tapehead.bundle import write_bundle
 from tapehead.v1 import question_service_pb2 as questions
 from tapehead.v1 import session_service_pb2 as pb
 from tapehead.v1.manifest_pb2 import Entry, EntryTensor, Manifest, ModelKind, StateTensor
-from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32
+from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
 PARTS = ("sessions", "parked", "start", "chunks", "stories", "tapes")
 ACTIVE = 64
@@ -98,10 +98,10 @@ def _park(running: streams.Server, count: int) -> None:
 
 async def _step_once(address: str, count: int) -> None:
     """Creates so many sessions, each with one step, over unary calls."""
-    x = streams.Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=[INPUTS], raw=bytes(4 * INPUTS))
+    x = Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=[INPUTS], raw=bytes(4 * INPUTS))
     async with grpc.aio.insecure_channel(address, options=streams.OPTIONS) as channel:
-        create = channel.unary_unary("/tapehead.v1.SessionService/CreateSession")
-        step = channel.unary_unary("/tapehead.v1.SessionService/Step")
+        create = wire.unary(channel, "/tapehead.v1.SessionService/CreateSession")
+        step = wire.unary(channel, "/tapehead.v1.SessionService/Step")
 
         async def one(name: str) -> None:
             await create(pb.CreateSessionRequest(session_id=name, model_id="ntm-copy").SerializeToString())
@@ -171,17 +171,17 @@ async def tell_and_ask(address: str, count: int, seconds: float) -> tuple[float,
     story = [f"Mary went to the {('garden', 'office', 'kitchen')[n % 3]}." for n in range(count)]
     service = "/tapehead.v1.QuestionService"
     async with grpc.aio.insecure_channel(address, options=streams.OPTIONS) as channel:
-        create = channel.unary_unary("/tapehead.v1.SessionService/CreateSession")
+        create = wire.unary(channel, "/tapehead.v1.SessionService/CreateSession")
         told, asked = [], []
         for turn in range(5):
             name = f"story-{time.time_ns()}-{turn}"
             await create(pb.CreateSessionRequest(session_id=name, model_id="babi-qa").SerializeToString())
             begin = time.perf_counter()
             tell = questions.TellRequest(session_id=name, sentences=story, step=1)
-            await channel.unary_unary(f"{service}/Tell")(tell.SerializeToString())
+            await wire.unary(channel, f"{service}/Tell")(tell.SerializeToString())
             told.append(time.perf_counter() - begin)
         ask = questions.AskRequest(session_id=name, question="Where is Mary?").SerializeToString()
-        method, end = channel.unary_unary(f"{service}/Ask"), time.perf_counter() + seconds
+        method, end = wire.unary(channel, f"{service}/Ask"), time.perf_counter() + seconds
         while (begin := time.perf_counter()) < end:
             await method(ask)
             asked.append(time.perf_counter() - begin)

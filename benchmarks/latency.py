@@ -27,8 +27,9 @@ import grpc
 import numpy as np
 import uvloop
 
-from benchmarks import records, streams
-from benchmarks.streams import MIN_REPLY_BYTES, pb
+from benchmarks import records, streams, wire
+from benchmarks.streams import MIN_REPLY_BYTES
+from tapehead.v1 import session_service_pb2 as pb
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
 WARM_UP_SECONDS = 0.5
@@ -51,7 +52,7 @@ class Offered:
 class Stream:
     """One session's stream: sends without waiting, and gives each answer to the step at whose moment it was sent."""
 
-    def __init__(self, call: grpc.aio.StreamStreamCall, number: int, offered: Offered, since: float) -> None:
+    def __init__(self, call: wire.RawStream, number: int, offered: Offered, since: float) -> None:
         self._call = call
         x = np.random.default_rng(number).integers(0, 2, 9).astype("<f4").tobytes()
         tensor = Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=[9], raw=x)
@@ -105,7 +106,7 @@ async def offer(server: streams.Server, sessions: int, rate: float, seconds: flo
     """Offers so many steps a second over so many sessions."""
     offered, chance = Offered(), random.Random(1)
     async with grpc.aio.insecure_channel(server.address, options=streams.OPTIONS) as channel:
-        method = channel.stream_stream(streams.METHOD)
+        method = wire.stream(channel, streams.METHOD)
         calls = []
         for number in range(sessions):
             call = method()

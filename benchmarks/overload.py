@@ -16,19 +16,19 @@ import multiprocessing
 import random
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
 import psutil
 import uvloop
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # its package ships no types
 from grpc_health.v1 import health_pb2
 
-from benchmarks import streams
+from benchmarks import streams, wire
 from tapehead.v1 import session_service_pb2 as pb
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
@@ -68,7 +68,7 @@ class Caller:
 
     def __init__(self, channel: grpc.aio.Channel, token: str = "") -> None:
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._step, self._create = channel.unary_unary(STEP), channel.unary_unary(CREATE)
+        self._step, self._create = wire.unary(channel, STEP), wire.unary(channel, CREATE)
         self._free: list[tuple[str, int]] = []  # sessions without a call, each with its next step
         self._tensor = Tensor(
             name="x", dtype=DATA_TYPE_FLOAT32, shape=[CHUNK, 9], raw=np.zeros((CHUNK, 9), "<f4").tobytes()
@@ -105,8 +105,9 @@ class Caller:
 def _is_refusal_with_retry(error: grpc.aio.AioRpcError) -> bool:
     if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
         return False
-    details = next((value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"), b"")
-    status = status_pb2.Status.FromString(details)  # type: ignore[arg-type]  # bytes, under this key
+    trailers = cast(Iterable[tuple[str, bytes]], error.trailing_metadata() or ())
+    details = next((value for key, value in trailers if key == "grpc-status-details-bin"), b"")
+    status = status_pb2.Status.FromString(details)
     return any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
 
 
@@ -153,7 +154,7 @@ async def watch(channel: grpc.aio.Channel, pid: int, outcome: Outcome, after: fl
     A look is due whether or not the one before was answered.
     """
     await asyncio.sleep(after)
-    check, server = channel.unary_unary("/grpc.health.v1.Health/Check"), psutil.Process(pid)
+    check, server = wire.unary(channel, "/grpc.health.v1.Health/Check"), psutil.Process(pid)
     request = health_pb2.HealthCheckRequest().SerializeToString()
 
     async def look(due: float) -> None:

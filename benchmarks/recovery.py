@@ -39,6 +39,7 @@ from service.store.lmdb import LmdbStore
 from tapehead.v1 import session_service_pb2 as pb
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
+from . import wire
 from .streams import METHOD, OPTIONS
 
 MODEL = "ntm-copy"
@@ -83,7 +84,7 @@ class Stream:
     """One client's stream."""
 
     def __init__(self, channel: grpc.aio.Channel, session_id: str) -> None:
-        self._call = channel.stream_stream(METHOD)()
+        self._call = wire.stream(channel, METHOD)()
         self._session_id = session_id
 
     async def open(self, *, create: bool) -> int:

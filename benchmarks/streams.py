@@ -33,6 +33,8 @@ import uvloop
 from tapehead.v1 import session_service_pb2 as pb
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
+from . import wire
+
 METHOD = "/tapehead.v1.SessionService/StreamSteps"
 OPTIONS = [("grpc.http2.bdp_probe", 0), ("grpc.so_reuseport", 0), ("grpc.optimization_target", "latency")]
 ROOT = Path(__file__).parents[1]
@@ -133,9 +135,9 @@ async def drive(server: Server, sessions: int, seconds: float, chunk: int, idle:
     """
     meter = Meter(server.pid, seconds)
     async with grpc.aio.insecure_channel(server.address, options=OPTIONS) as channel:
-        method = channel.stream_stream(METHOD)
+        method = wire.stream(channel, METHOD)
 
-        async def open_stream(number: int) -> grpc.aio.StreamStreamCall:
+        async def open_stream(number: int) -> wire.RawStream:
             call = method()
             create = pb.CreateSessionRequest(model_id="ntm-copy")
             opening = pb.StreamOpen(session_id=f"bench-{os.getpid()}-{time.time_ns()}-{number}", create=create)
@@ -143,7 +145,7 @@ async def drive(server: Server, sessions: int, seconds: float, chunk: int, idle:
             await call.read()
             return call
 
-        async def stream(number: int, call: grpc.aio.StreamStreamCall) -> None:
+        async def stream(number: int, call: wire.RawStream) -> None:
             shape = [chunk, 9] if chunk else [9]
             x = np.random.default_rng(number).integers(0, 2, shape).astype("<f4").tobytes()
             tensor = Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=shape, raw=x)
@@ -160,14 +162,15 @@ async def drive(server: Server, sessions: int, seconds: float, chunk: int, idle:
                 meter.add(time.perf_counter() - before)
             call.cancel()
 
-        calls: list[grpc.aio.StreamStreamCall] = []
+        calls: list[wire.RawStream] = []
         while len(calls) < sessions + idle:
             some = range(len(calls), min(len(calls) + OPENED_AT_ONCE, sessions + idle))
             calls += await asyncio.gather(*map(open_stream, some))
-        measured, *_ = await asyncio.gather(meter.run(), *map(stream, range(sessions), calls))
+        measuring = asyncio.create_task(meter.run())
+        await asyncio.gather(measuring, *map(stream, range(sessions), calls))
         for call in calls:
             call.cancel()
-    return measured
+    return measuring.result()
 
 
 def measure(server: Server, sessions: int, seconds: float, chunk: int, idle: int = 0) -> Measured:

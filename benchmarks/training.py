@@ -152,7 +152,7 @@ def one_by_one_update(experiment: MemoryExperiment) -> Update:
     def update(number: int) -> None:
         experiment.optimizer.zero_grad(set_to_none=True)
         which = torch.randint(len(experiment.data.train), (experiment.recipe.batch,), generator=experiment.generator)
-        for one in which.split(1):
+        for one in which.split(1):  # type: ignore[no-untyped-call]
             batch = experiment.training_batch(one.numpy())
             scores = answer_question(experiment.network, batch)[0]
             nn.functional.cross_entropy(scores, batch.answer, reduction="sum").backward()  # type: ignore[no-untyped-call]

@@ -25,11 +25,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import uvloop
+from google.protobuf.message import Message
 
 from tapehead.v1 import question_service_pb2 as questions
 from tapehead.v1 import session_service_pb2 as sessions
 from tapehead.v1.tensor_pb2 import DATA_TYPE_FLOAT32, Tensor
 
+from . import wire
 from .streams import MIN_REPLY_BYTES, OPTIONS, Measured, Meter, Server, median_of, process, service_at
 
 SESSIONS, QUESTIONS = "tapehead.v1.SessionService", "tapehead.v1.QuestionService"
@@ -64,7 +66,7 @@ async def echo_ask(request: questions.AskRequest, context: object) -> questions.
 
 
 async def serve_echo(ready: Path) -> None:
-    handlers = {
+    handlers: dict[str, dict[str, tuple[Callable[..., object], type[Message], type[Message]]]] = {
         SESSIONS: {"Step": (echo_step, sessions.StepRequest, sessions.StepResponse)},
         QUESTIONS: {"Ask": (echo_ask, questions.AskRequest, questions.AskResponse)},
     }
@@ -89,13 +91,13 @@ async def drive(server: Server, call: str, callers: int, seconds: float, is_echo
     meter = Meter(server.pid, seconds)
     async with grpc.aio.insecure_channel(server.address, options=OPTIONS) as channel:
 
-        async def prepare(number: int) -> tuple[grpc.aio.UnaryUnaryMultiCallable, Callable[[int], bytes]]:
+        async def prepare(number: int) -> tuple[wire.RawMethod, Callable[[int], bytes]]:
             name = f"bench-{os.getpid()}-{time.time_ns()}-{number}"
             if not is_echo:
                 create = sessions.CreateSessionRequest(
                     session_id=name, model_id="ntm-copy" if call == "step" else "babi-qa"
                 )
-                await channel.unary_unary(f"/{SESSIONS}/CreateSession")(create.SerializeToString())
+                await wire.unary(channel, f"/{SESSIONS}/CreateSession")(create.SerializeToString())
             if call == "step":
                 x = np.random.default_rng(number).integers(0, 2, 9).astype("<f4").tobytes()
                 tensor = Tensor(name="x", dtype=DATA_TYPE_FLOAT32, shape=[9], raw=x)
@@ -105,14 +107,14 @@ async def drive(server: Server, call: str, callers: int, seconds: float, is_echo
                     message.step = step
                     return message.SerializeToString()
 
-                return channel.unary_unary(f"/{SESSIONS}/Step"), numbered
+                return wire.unary(channel, f"/{SESSIONS}/Step"), numbered
             if not is_echo:
                 tell = questions.TellRequest(session_id=name, sentences=STORY, step=1)
-                await channel.unary_unary(f"/{QUESTIONS}/Tell")(tell.SerializeToString())
+                await wire.unary(channel, f"/{QUESTIONS}/Tell")(tell.SerializeToString())
             ask = questions.AskRequest(session_id=name, question="Where is Mary?").SerializeToString()
-            return channel.unary_unary(f"/{QUESTIONS}/Ask"), lambda _: ask
+            return wire.unary(channel, f"/{QUESTIONS}/Ask"), lambda _: ask
 
-        async def repeat(method: grpc.aio.UnaryUnaryMultiCallable, message: Callable[[int], bytes]) -> None:
+        async def repeat(method: wire.RawMethod, message: Callable[[int], bytes]) -> None:
             step = 1
             while not meter.is_over:
                 before = time.perf_counter()
@@ -123,8 +125,9 @@ async def drive(server: Server, call: str, callers: int, seconds: float, is_echo
                     raise AssertionError(f"{call}: a reply of {len(reply)} bytes")
 
         ready = await asyncio.gather(*(prepare(number) for number in range(callers)))
-        measured, *_ = await asyncio.gather(meter.run(), *(repeat(*each) for each in ready))
-    return measured
+        measuring = asyncio.create_task(meter.run())
+        await asyncio.gather(measuring, *(repeat(*each) for each in ready))
+    return measuring.result()
 
 
 def measure(server: Server, call: str, callers: int, seconds: float, is_echo: bool) -> Measured:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import grpc
 import numpy as np
@@ -51,7 +52,9 @@ def mlserver(folder: Path) -> Iterator[str]:
     """Serves the graph by MLServer, in this folder; gives its address."""
     model = Repository.load(ROOT / "models", max_batch=128).get("ntm-copy", 0)
     shutil.copy(ROOT / "models" / "ntm-copy" / str(model.version) / "model.onnx", folder / "model.onnx")
-    np.savez(folder / "model.onnx.npz", **{tensor.name: model.initial_state[tensor.name] for tensor in model.state})
+    # Of any type: among the keywords of savez are also flags of its own.
+    initial: dict[str, Any] = {tensor.name: model.initial_state[tensor.name] for tensor in model.state}
+    np.savez(folder / "model.onnx.npz", **initial)
     shutil.copy(SIDE, folder / SIDE.name)
     ports = [_free_port() for _ in range(3)]
     settings = {

@@ -29,7 +29,7 @@ MIN_REPLY_BYTES = 60
 STATE = "state."
 
 
-class StatefulModel(MLModel):
+class StatefulModel(MLModel):  # type: ignore[misc]  # MLServer is not installed where types are checked
     """Steps one onnxruntime session; the state of each sequence lies in a dictionary, as MLServer's users do it."""
 
     async def load(self) -> bool:
@@ -63,19 +63,20 @@ def request(number: int) -> bytes:
     message.parameters["sequence_id"].string_param = f"bench-{os.getpid()}-{number}"
     x = np.random.default_rng(number).integers(0, 2, 9)
     message.inputs.add(name="x", datatype="FP32", shape=[1, 9]).contents.fp32_contents.extend(x.tolist())
-    return message.SerializeToString()
+    data: bytes = message.SerializeToString()
+    return data
 
 
 async def drive(address: str, kind: str, callers: int, seconds: float) -> tuple[float, list[float]]:
     latencies: list[float] = []
     end = time.perf_counter() + WARM_UP_SECONDS + seconds
     async with grpc.aio.insecure_channel(address) as channel:
-        unary = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        unary = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", None, None)
+        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer", None, None)
 
         async def repeat(number: int) -> None:
             message = request(number)
-            call = stream() if kind == "stream" else None
+            call = stream(None) if kind == "stream" else None
             while (before := time.perf_counter()) < end:
                 if call is None:
                     reply = await unary(message)
