@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -21,7 +20,7 @@ class ReplyLine(Generic[T]):
         """Whoever makes a reply ready that was not when it was put has to call `look`."""
         self._limit = limit
         self._is_ready = is_ready
-        self._replies: deque[tuple[T, int]] = deque()
+        self._replies: list[tuple[T, int]] = []
         self._weight = 0
         self._closed = False
         self._arrival: asyncio.Future[None] | None = None  # what the writer waits for
@@ -43,7 +42,7 @@ class ReplyLine(Generic[T]):
 
     def put_first(self, reply: T) -> None:
         """Puts what is no reply to a request before those that are."""
-        self._replies.appendleft((reply, 0))
+        self._replies.insert(0, (reply, 0))
         self.look()
 
     def look(self) -> None:
@@ -80,7 +79,7 @@ class ReplyLine(Generic[T]):
                 await self._arrival
             finally:
                 self._arrival = None
-        reply, weight = self._replies.popleft()
+        reply, weight = self._replies.pop(0)
         self._weight -= weight
         if self._room is not None and self._weight <= self._limit:
             _wake(self._room)

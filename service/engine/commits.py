@@ -110,7 +110,7 @@ class Committer:
 
     def _applied(self, work: StepWork, head: Head) -> None:
         live = work.session
-        live.works.popleft()
+        live.works.pop(0)
         live.rules.commit(work.span, head.oldest_kept_answer)
         live.head = head
         live.confirmations += 1

@@ -7,7 +7,7 @@ answers apart from a commit is confirmed first, and it is dropped as soon as it 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -102,9 +102,9 @@ class LiveSession:
         self.rules = Session(
             window=head.birth.window,
             committed_step=head.committed_step,
-            kept=deque(Span(a.first_step, a.step_count, a.input_hash) for a in answers),
+            kept=[Span(a.first_step, a.step_count, a.input_hash) for a in answers],
         )
-        self.works: deque[PendingWork] = deque()  # accepted, in order; parallel to rules.in_flight
+        self.works: list[PendingWork] = []  # accepted, in order; parallel to rules.in_flight
         self.attachment: Attachment | None = None
         self.confirmations = 0  # how often the copy was known to be the store's head
         self.is_gone = False

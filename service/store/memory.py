@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 from bisect import bisect_right, insort
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -40,7 +39,7 @@ _VISITS = 256  # places that `expire` looks at before it lets others go on
 class _Session:
     head: Head
     state: bytes
-    answers: deque[Answer] = field(default_factory=deque)
+    answers: list[Answer] = field(default_factory=list)
     kept: dict[int, bytes] = field(default_factory=dict)  # by step
 
 
@@ -74,7 +73,7 @@ class MemoryStore:
         if (found := self._found(key)) != over:
             return Lost(found)
         head = restored(snapshot, incarnation, self._clock.now())
-        session = _Session(head, snapshot.state, deque(snapshot.answers), dict(snapshot.kept_states))
+        session = _Session(head, snapshot.state, list(snapshot.answers), dict(snapshot.kept_states))
         return self._place(key, session)
 
     async def head(self, key: Key) -> Head | Tombstone | None:
@@ -172,7 +171,7 @@ class MemoryStore:
             return Lost(self._found(commit.key))
         answers = session.answers
         while answers and answers[0].last_step <= commit.release_through:
-            answers.popleft()
+            answers.pop(0)
         answers.append(commit.answer)
         session.state = commit.state
         for step in commit.drop_kept:
