@@ -78,8 +78,15 @@ class Pool:
 
     def _grow(self) -> None:
         self._free.extend(range(self._capacity, 2 * self._capacity))
-        self._arrays = [np.concatenate([pool, np.zeros_like(pool)]) for pool in self._arrays]
+        self._arrays = [_doubled(pool) for pool in self._arrays]
         self._capacity *= 2
+
+
+def _doubled(pool: Array) -> Array:
+    """Twice as many slots; the new ones take memory when they are written, which most may never be."""
+    larger = np.zeros((2 * len(pool), *pool.shape[1:]), pool.dtype)
+    larger[: len(pool)] = pool
+    return larger
 
 
 class GrowingPool:
