@@ -2,7 +2,8 @@
 
 Calls go through one writer thread, which joins what waits into one transaction: LMDB has one writer anyway, and the
 price of a synchronous transaction is shared by everybody in it. A commit that waits for no disk is written by its
-caller if the thread is idle: the batch of the engine is one transaction already.
+caller if the thread is idle, since the batch of the engine is one transaction already, and a head is read by its
+caller then, since every question about a session reads one.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class LmdbStore:
 
     async def head(self, key: Key) -> Head | Tombstone | None:
         place = place_of(key)
-        return await self._writer.submit(Kind.READS, lambda txn: self._tables.head(txn, place))
+        return await self._writer.submit_or_do(Kind.READS, lambda txn: self._tables.head(txn, place))
 
     async def load(self, key: Key) -> Record | Tombstone | None:
         place = place_of(key)
