@@ -121,7 +121,7 @@ class TestCalls:
         monkeypatch.setattr(reconnect, "SILENT", 0.0)
         await server.stop()
         waiting = asyncio.create_task(client.server() if what == "call" else client.session("adder").__aenter__())
-        message = await told
+        message = await asyncio.wait_for(told, 30)
         await server.start(server.address)
         await waiting
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from asyncio.subprocess import PIPE
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from service import failpoints
 from service.errors import StoreUnavailable
 from service.store.base import TOMBSTONE_TTL, Answer, Applied, Durability, Head, Key, Lost, Record, Tombstone
 from service.store.lmdb import LmdbStore
@@ -38,6 +40,23 @@ def test_disk_is_refused_where_it_cannot_be_had(folder: Path, monkeypatch: pytes
     with pytest.raises(DurabilityRefused):
         LmdbStore.at(folder, Durability.DISK)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("durability", [Durability.PROCESS, Durability.DISK])
+async def test_a_commit_that_waits_for_the_disk_never_holds_up_the_event_loop(
+    folder: Path, durability: Durability, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that waits for none is written by the loop itself: to hand it over would cost more."""
+    store = LmdbStore.at(folder, durability)
+    (head,) = await begun(store, KEYS[0], steps=0)
+    threads: list[int] = []
+    monkeypatch.setattr(failpoints, "hit", lambda name: threads.append(threading.get_ident()))
+    await stepped(store, KEYS[0], head)
+    await store.close()
+
+    assert threads
+    assert (threading.get_ident() in threads) == (durability is Durability.PROCESS)
+    assert len(set(threads)) == 1
 
 
 async def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path) -> None:

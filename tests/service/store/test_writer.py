@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -80,15 +81,20 @@ async def test_closing_does_the_rest_first_and_may_be_asked_twice(performer: Per
     assert performer.closed
 
 
-async def test_a_bug_fails_its_group_and_nobody_else(performer: Performer) -> None:
+@pytest.mark.parametrize("submit", [Writer.submit, Writer.submit_or_do])
+async def test_a_bug_fails_its_group_and_nobody_else(
+    performer: Performer, submit: Callable[..., asyncio.Future[int]]
+) -> None:
     performer.go.set()
     writer = Writer(performer.perform, performer.close)
 
     with pytest.raises(ZeroDivisionError):
-        await writer.submit(Kind.READS, lambda _: 1 // 0)
+        await submit(writer, Kind.READS, lambda _: 1 // 0)
 
-    assert await writer.submit(Kind.READS, lambda _: 1) == 1
+    assert await submit(writer, Kind.READS, lambda _: 1) == 1
     await writer.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        submit(writer, Kind.READS, lambda _: 1)
 
 
 async def test_a_cancelled_caller_disturbs_nobody(performer: Performer) -> None:
@@ -139,16 +145,3 @@ async def test_a_volume_that_makes_callers_wait_is_left_to_the_thread_for_a_whil
 
     assert threads == ["store-writer"] * HANDED_OVER + [threading.current_thread().name]
     await writer.close()
-
-
-async def test_a_job_done_at_once_fails_as_another(performer: Performer) -> None:
-    performer.go.set()
-    writer = Writer(performer.perform, performer.close)
-
-    with pytest.raises(ZeroDivisionError):
-        await writer.submit_or_do(Kind.READS, lambda _: 1 // 0)
-
-    assert await writer.submit_or_do(Kind.READS, lambda _: 1) == 1
-    await writer.close()
-    with pytest.raises(StoreUnavailable, match="closed"):
-        writer.submit_or_do(Kind.READS, lambda _: 1)
